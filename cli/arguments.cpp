@@ -1,0 +1,165 @@
+#include "arguments.hpp"
+
+// The one source that pays for CLI11.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/error.hpp"
+
+namespace agentvault::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path default_vault() {
+  if (const char* home = std::getenv("AGENTVAULT_HOME"); home != nullptr && *home != '\0') return home;
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/')
+    return fs::path(data) / "agentvault";
+  const char* home = std::getenv("HOME");
+  return fs::path(home != nullptr ? home : "/") / ".local/share/agentvault";
+}
+
+void define_vault_commands(CLI::App& app, Arguments& a) {
+  auto* init = app.add_subcommand("init", "make a vault");
+  init->add_flag("--pin", a.pin, "ask for a PIN that the vault then needs");
+  init->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+
+  auto* add = app.add_subcommand("add", "store a credential: from a hidden prompt, or from standard input");
+  add->add_option("name", a.name, "name of the credential; a provider's name selects that provider")->required();
+  add->add_option("--provider", a.provider, "preset for the service");
+  add->add_option("--url", a.url, "exact origin and base path: https://host[:port][/base]");
+  add->add_option("--inject", a.inject, "bearer | header:NAME[:TEMPLATE] | query:FIELD | basic:user | basic:pass");
+  add->add_option("--env", a.env, "variable that gets a token")->type_name("VAR");
+  add->add_option("--env-url", a.env_url, "variable that gets the broker's URL")->type_name("VAR");
+  add->add_option("--ca-file", a.ca_file, "PEM file with the only certificates to trust for this service");
+  add->add_flag("--stdin", a.from_stdin, "read the secret from standard input");
+  add->add_flag("--replace", a.replace, "store a new secret for an existing credential");
+  add->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+
+  app.add_subcommand("list", "show the stored credentials");
+  auto* show = app.add_subcommand("show", "show one credential: where its secret may go, and its rules");
+  show->add_option("name", a.name, "name of the credential")->required();
+  auto* remove = app.add_subcommand("remove", "delete a credential for good: older copies of the vault open no more");
+  remove->add_option("name", a.name, "name of the credential")->required();
+  remove->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  app.add_subcommand("status", "show the vault and its TPM");
+}
+
+void define_session_commands(CLI::App& app, Arguments& a) {
+  auto* exec = app.add_subcommand("exec", "run a command with tokens in place of keys");
+  exec->add_option("--agent", a.agent, "profile of the agent (only \"default\" in this version)");
+  exec->add_option("--with", a.with, "only these credentials")->delimiter(',')->type_name("NAME,...");
+  exec->add_option("--ttl", a.ttl, "how long a token lives after its process is gone (default 15m)");
+  exec->add_option("--max-lifetime", a.max_lifetime, "hard end of all tokens (default 12h)");
+  exec->add_option("--isolation", a.isolation, "only \"off\" in this version");
+  exec->add_flag("-q,--quiet", a.quiet, "no session line");
+  exec->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  exec->prefix_command();
+
+  app.add_subcommand("sessions", "show the running sessions");
+
+  auto* token = app.add_subcommand("token", "look at a token, or narrow it");
+  token->require_subcommand(1);
+  auto* inspect = token->add_subcommand("inspect", "show what a token says");
+  inspect->add_option("token", a.token, "the token; without it, AGENTVAULT_TOKEN");
+  auto* attenuate = token->add_subcommand("attenuate", "print a narrower token; needs no vault");
+  attenuate->add_option("token", a.token, "the token; without it, AGENTVAULT_TOKEN");
+  attenuate->add_option("--credential", a.credential, "only for this credential");
+  attenuate->add_option("--method", a.methods, "only these methods")->delimiter(',')->type_name("METHOD,...");
+  attenuate->add_option("--path", a.paths, "only paths of this pattern (repeatable)")->type_name("PATTERN");
+  attenuate->add_option("--lifetime", a.lifetime, "only for this long, for example 10m");
+  attenuate->add_option("--agent-name", a.agent_name, "name of who gets it, for the audit log");
+
+  auto* completion = app.add_subcommand("completion", "print a completion script");
+  completion->add_option("shell", a.shell, "bash, zsh or fish")->required();
+}
+
+void define(CLI::App& app, Arguments& a) {
+  a.vault = default_vault();
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("agentvault ") + AGENTVAULT_VERSION);
+  app.add_option("--vault", a.vault, "directory of the vault");
+  app.add_option("--tpm", a.tpm, "auto | device:PATH | swtpm:path=SOCKET | tabrmd | embedded");
+  app.add_flag("--json", a.json, "results as JSON");
+  app.add_option("--log-level", a.log_level, "error, warning, info or debug");
+  // "agentvault exec --json" as well as "agentvault --json exec".
+  app.fallthrough();
+  define_vault_commands(app, a);
+  define_session_commands(app, a);
+}
+
+/// The child's command stands behind "--" or begins with the first word that is no option of exec's.
+std::vector<std::string> child_command(const CLI::App& exec, std::vector<std::string> behind_dashes) {
+  auto words = exec.remaining();
+  std::erase(words, "--");
+  if (!words.empty() && words.front().starts_with("-")) {
+    throw Error(ErrorKind::usage, "exec knows no option " + words.front(),
+                "options of the command go behind it, or behind --");
+  }
+  words.insert(words.end(), behind_dashes.begin(), behind_dashes.end());
+  return words;
+}
+
+CommandShape shape_of(const CLI::App& app) {
+  CommandShape shape{app.get_name(), app.get_description(), {}, {}};
+  for (const auto* option : app.get_options()) {
+    for (const auto& name : option->get_lnames()) shape.options.push_back("--" + name);
+  }
+  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    shape.commands.push_back(shape_of(*command));
+  return shape;
+}
+
+}  // namespace
+
+std::optional<tpm::TransportName> Arguments::tpm_override() const {
+  if (tpm.empty()) return std::nullopt;
+  return tpm::TransportName::parse(tpm);
+}
+
+std::optional<Arguments> parse_arguments(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  // What stands behind "--" is the child's, whatever it looks like.
+  const auto dashes = std::find(words.begin(), words.end(), "--");
+  std::vector<std::string> behind(dashes == words.end() ? dashes : dashes + 1, words.end());
+  words.erase(dashes, words.end());
+  std::reverse(words.begin(), words.end());  // as CLI11 takes a vector
+
+  Arguments arguments;
+  CLI::App app("Keeps API keys away from agents: keys stay sealed to the TPM, agents hold short-lived tokens.",
+               "agentvault");
+  define(app, arguments);
+  try {
+    app.parse(words);
+  } catch (const CLI::Success& asked) {
+    app.exit(asked);  // help or version, on stdout
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorKind::usage, error.what(),
+                "\"agentvault --help\" shows the commands, \"agentvault COMMAND --help\" one of them");
+  }
+  for (const auto* level = &app; !level->get_subcommands().empty();) {
+    level = level->get_subcommands().front();
+    arguments.command.push_back(level->get_name());
+  }
+  if (arguments.command.front() == "exec") {
+    arguments.child = child_command(*app.get_subcommand("exec"), behind);
+  } else if (!behind.empty()) {
+    throw Error(ErrorKind::usage, "only exec takes a command behind --", "\"agentvault --help\" shows the commands");
+  }
+  arguments.vault = fs::absolute(arguments.vault).lexically_normal();
+  if (arguments.vault.filename().empty()) arguments.vault = arguments.vault.parent_path();
+  return arguments;
+}
+
+CommandShape command_shape() {
+  Arguments unused;
+  CLI::App app("", "agentvault");
+  define(app, unused);
+  CommandShape shape = shape_of(app);
+  shape.name.clear();
+  return shape;
+}
+
+}  // namespace agentvault::cli

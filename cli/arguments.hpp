@@ -1,0 +1,79 @@
+// What the user asked for, as plain structs. The only source that knows CLI11 fills them.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "keys/vault_paths.hpp"
+#include "tpm/transport.hpp"
+
+namespace agentvault::cli {
+
+struct Arguments {
+  std::vector<std::string> command;  // "exec", or "token", "inspect"
+
+  // Everywhere.
+  std::filesystem::path vault;
+  std::string tpm;  // empty: as stored
+  bool json = false;
+  std::string log_level = "warning";
+  std::string pin_file;
+
+  // init
+  bool pin = false;
+
+  // add, show, remove
+  std::string name;
+  std::string provider;
+  std::string url;
+  std::string inject;
+  std::vector<std::string> env;
+  std::vector<std::string> env_url;
+  std::string ca_file;
+  bool from_stdin = false;
+  bool replace = false;
+
+  // exec
+  std::string agent = "default";
+  std::vector<std::string> with;
+  std::string ttl;
+  std::string max_lifetime;
+  std::string isolation = "off";
+  bool quiet = false;
+  std::vector<std::string> child;
+  mode_t inherited_umask = 022;
+
+  // token
+  std::string token;
+  std::string credential;
+  std::vector<std::string> methods;
+  std::vector<std::string> paths;
+  std::string lifetime;
+  std::string agent_name;
+
+  // completion
+  std::string shell;
+
+  keys::VaultPaths paths_of_vault() const { return {vault}; }
+  /// --tpm, where it was given.
+  std::optional<tpm::TransportName> tpm_override() const;
+};
+
+/// Nothing: help or the version was asked for and has been printed. Throws Error(usage).
+std::optional<Arguments> parse_arguments(int argc, char** argv);
+
+/// One command with what may follow it, for completion scripts: the parser's own tree, so that they cannot disagree.
+struct CommandShape {
+  std::string name;  // "" at the top
+  std::string description;
+  std::vector<std::string> options;  // "--with"
+  std::vector<CommandShape> commands;
+};
+CommandShape command_shape();
+
+}  // namespace agentvault::cli

@@ -1,0 +1,127 @@
+#include <algorithm>
+
+#include "base/file.hpp"
+#include "base/text.hpp"
+#include "broker/scrub.hpp"
+#include "commands/commands.hpp"
+#include "http/fields.hpp"
+#include "keys/vault.hpp"
+#include "net/tls.hpp"
+#include "provider/preset.hpp"
+#include "terminal.hpp"
+
+namespace agentvault::cli {
+namespace {
+
+constexpr std::size_t kMaxCaFile = 256 * 1024;
+
+bool changes_binding(const Arguments& a) {
+  return !a.provider.empty() || !a.url.empty() || !a.inject.empty() || !a.env.empty() || !a.env_url.empty() ||
+         !a.ca_file.empty();
+}
+
+std::string provider_name(const Arguments& a) {
+  if (!a.provider.empty()) return a.provider;
+  if (provider::has_preset(a.name)) return a.name;
+  if (!a.url.empty()) return "generic";
+  throw Error(ErrorKind::usage, "for what service is " + a.name + "?",
+              "name it with --provider, or give --url https://host and --inject");
+}
+
+void apply_url(const std::string& url, provider::Binding& binding) {
+  const auto slash = url.find('/', url.find("://") == std::string::npos ? 0 : url.find("://") + 3);
+  binding.origin = net::Origin::parse(url.substr(0, slash));
+  binding.base = slash == std::string::npos ? "" : provider::parse_base(url.substr(slash));
+}
+
+void apply_variables(const std::vector<std::string>& given, std::vector<std::string>& variables) {
+  if (given.empty()) return;
+  for (const auto& name : given) {
+    if (!valid_variable(name) || name.starts_with("AGENTVAULT_")) {
+      throw Error(ErrorKind::usage, "not a variable for a token: \"" + printable(name) + "\"",
+                  "letters, digits and _, not starting with a digit or AGENTVAULT_");
+    }
+  }
+  variables = given;
+}
+
+std::string read_ca_file(const std::string& path) {
+  const auto contents = read_file(path, kMaxCaFile);
+  if (!contents) throw Error(ErrorKind::not_found, "there is no file " + path, "is the path right?");
+  std::string pem(contents->begin(), contents->end());
+  const net::TlsClient check(pem);  // throws for what is no certificate
+  return pem;
+}
+
+provider::Binding make_binding(const Arguments& a) {
+  const auto& preset = provider::find_preset(provider_name(a));
+  provider::Binding binding = preset.binding;
+  if (preset.needs_url && a.url.empty()) {
+    throw Error(ErrorKind::usage, "the provider " + preset.name + " needs an origin", "give --url https://host[/base]");
+  }
+  if (!a.url.empty()) apply_url(a.url, binding);
+  if (!a.inject.empty()) binding.inject = provider::Injection::parse(a.inject);
+  apply_variables(a.env, binding.env);
+  apply_variables(a.env_url, binding.env_url);
+  if (!a.ca_file.empty()) binding.ca_pem = read_ca_file(a.ca_file);
+  return binding;
+}
+
+SecretBytes read_secret(const Arguments& a) {
+  if (a.from_stdin) return read_secret_from_stdin();
+  return ask_hidden("Secret for " + a.name + " (hidden): ", ErrorKind::usage,
+                    "without a terminal give --stdin and send the secret to standard input");
+}
+
+void check_secret(const SecretBytes& secret, const provider::Binding& binding, const std::string& name) {
+  if (secret.empty()) throw Error(ErrorKind::usage, "the secret is empty: nothing was stored", "give the key itself");
+  const auto text = as_text(secret.reveal());
+  if (binding.inject.needs_single_line() && !http::is_field_value(text)) {
+    throw Error(ErrorKind::usage,
+                "the secret holds a line end or another control character, which a header cannot carry",
+                "check what was pasted, or choose another --inject");
+  }
+  if (text.front() == ' ' || text.back() == ' ') note("warning: the secret begins or ends with a blank");
+  if (secret.size() < broker::Needles::kShortest) {
+    note("warning: the secret of " + name + " is shorter than 16 bytes: it cannot be recognised in responses");
+  }
+}
+
+}  // namespace
+
+int run_add(const Arguments& arguments) {
+  harden_process();
+  if (!valid_name(arguments.name)) {
+    throw Error(ErrorKind::usage, "not a name: \"" + printable(arguments.name) + "\"",
+                "1 to 64 of a-z 0-9 . _ -, starting with a letter or digit");
+  }
+  const auto paths = arguments.paths_of_vault();
+  paths.check();
+  const bool keep_binding = arguments.replace && !changes_binding(arguments);
+  std::optional<provider::Binding> binding;
+  if (!keep_binding) binding = make_binding(arguments);  // complain before asking for a secret
+
+  SecretBytes secret = read_secret(arguments);
+  auto vault = keys::Vault::open(paths, keys::Access::write, arguments.tpm_override(),
+                                 [&] { return obtain_pin(arguments.pin_file); });
+  if (keep_binding) {
+    const auto* row = vault.find(arguments.name);
+    if (row == nullptr) {
+      throw Error(ErrorKind::not_found, "there is no credential named " + arguments.name,
+                  "\"agentvault list\" shows the names");
+    }
+    binding = provider::Binding::from_json(row->binding);
+  }
+  check_secret(secret, *binding, arguments.name);
+  const keys::NewCredential credential{arguments.name, binding->to_json(), std::move(secret)};
+  if (arguments.replace) {
+    vault.replace(credential);
+  } else {
+    vault.add(credential);
+  }
+  note(std::string(arguments.replace ? "replaced " : "stored ") + arguments.name + " for " + binding->origin.text() +
+       binding->base);
+  return 0;
+}
+
+}  // namespace agentvault::cli

@@ -1,0 +1,66 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "commands/commands.hpp"
+#include "session/exec.hpp"
+#include "terminal.hpp"
+
+namespace agentvault::cli {
+namespace {
+
+constexpr int kExecItselfFailed = 125;
+
+std::chrono::seconds duration(const std::string& text, std::chrono::seconds fallback) {
+  if (text.empty()) return fallback;
+  const auto parsed = parse_duration(text);
+  if (!parsed)
+    throw Error(ErrorKind::usage, "not a duration: \"" + printable(text) + "\"", "write 90s, 15m, 12h or 7d");
+  return *parsed;
+}
+
+void check(const Arguments& a) {
+  if (a.isolation != "off") {
+    throw Error(ErrorKind::usage, "isolation \"" + printable(a.isolation) + "\" is not in this version",
+                "use --isolation off");
+  }
+  if (a.agent != "default") {
+    throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.agent) + "\"",
+                "only \"default\" exists in this version");
+  }
+}
+
+session::ExecRequest make_request(const Arguments& a) {
+  check(a);
+  session::ExecRequest request;
+  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with};
+  request.agent = a.agent;
+  request.ttl = duration(a.ttl, request.ttl);
+  request.max_lifetime = duration(a.max_lifetime, request.max_lifetime);
+  request.quiet = a.quiet;
+  request.child_umask = a.inherited_umask;
+  request.command = a.child;
+  if (request.command.empty()) {
+    const char* shell = std::getenv("SHELL");
+    request.command.emplace_back(shell != nullptr && *shell != '\0' ? shell : "/bin/sh");
+  }
+  for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
+  return request;
+}
+
+}  // namespace
+
+int run_exec(const Arguments& arguments) {
+  try {
+    return session::run_exec(make_request(arguments));
+  } catch (const Error& error) {
+    // 1 would look like the child's own status.
+    const int code = report(error);
+    return error.kind() == ErrorKind::failed ? kExecItselfFailed : code;
+  }
+}
+
+}  // namespace agentvault::cli

@@ -1,0 +1,58 @@
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "arguments.hpp"
+#include "base/log.hpp"
+#include "commands/commands.hpp"
+#include "terminal.hpp"
+
+namespace {
+
+using namespace agentvault;
+using namespace agentvault::cli;
+
+struct Command {
+  std::vector<std::string> name;
+  int (*run)(const Arguments&);
+};
+
+const std::vector<Command> kCommands{
+    {{"init"}, run_init},
+    {{"add"}, run_add},
+    {{"list"}, run_list},
+    {{"show"}, run_show},
+    {{"remove"}, run_remove},
+    {{"status"}, run_status},
+    {{"exec"}, run_exec},
+    {{"sessions"}, run_sessions},
+    {{"token", "inspect"}, run_token_inspect},
+    {{"token", "attenuate"}, run_token_attenuate},
+    {{"completion"}, run_completion},
+};
+
+int dispatch(int argc, char** argv) {
+  auto arguments = parse_arguments(argc, argv);
+  if (!arguments) return 0;
+  // Whatever we make is for its owner only; the child of exec gets the old mask back.
+  arguments->inherited_umask = ::umask(077);
+  log::set_level(arguments->log_level);
+  for (const auto& command : kCommands) {
+    if (command.name == arguments->command) return command.run(*arguments);
+  }
+  throw Error(ErrorKind::usage, "unknown command");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return dispatch(argc, argv);
+  } catch (const Error& error) {
+    return report(error);
+  } catch (const std::exception& error) {
+    return report(Error(ErrorKind::failed, error.what(), "run again with --log-level debug"));
+  }
+}

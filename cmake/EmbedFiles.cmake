@@ -1,0 +1,8 @@
+set(text "#include \"base/embedded_file.hpp\"\nnamespace agentvault {\nextern const EmbeddedFile ${SYMBOL}[];\nconst EmbeddedFile ${SYMBOL}[] = {\n")
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME)
+  file(READ ${file} body)
+  string(APPEND text "    {\"${name}\", R\"agentvault(${body})agentvault\"},\n")
+endforeach()
+string(APPEND text "    {nullptr, nullptr}};\n}  // namespace agentvault\n")
+file(WRITE ${OUTPUT} "${text}")

@@ -1,0 +1,144 @@
+#include "base/crypto.hpp"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
+
+#include <cstring>
+#include <memory>
+
+#include "base/error.hpp"
+
+namespace agentvault {
+namespace {
+
+constexpr std::size_t kNonceSize = 12;
+constexpr std::size_t kTagSize = 16;
+
+void check(int result, const char* what) {
+  if (result != 1) throw Error(ErrorKind::failed, std::string("OpenSSL failed at ") + what);
+}
+
+struct CipherFree {
+  void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
+};
+using Cipher = std::unique_ptr<EVP_CIPHER_CTX, CipherFree>;
+
+SecretBytes derive(const char* name, OSSL_PARAM* parameters) {
+  EVP_KDF* kdf = EVP_KDF_fetch(nullptr, name, nullptr);
+  EVP_KDF_CTX* context = kdf != nullptr ? EVP_KDF_CTX_new(kdf) : nullptr;
+  SecretBytes out(32);
+  const int result = context != nullptr ? EVP_KDF_derive(context, out.writable().data(), out.size(), parameters) : 0;
+  EVP_KDF_CTX_free(context);
+  EVP_KDF_free(kdf);
+  check(result, name);
+  return out;
+}
+
+void* param(ByteView bytes) {
+  return const_cast<std::uint8_t*>(bytes.data());
+}
+
+}  // namespace
+
+Digest sha256(ByteView data) {
+  Digest out;
+  check(EVP_Digest(data.data(), data.size(), out.data(), nullptr, EVP_sha256(), nullptr), "SHA-256");
+  return out;
+}
+
+Digest hmac_sha256(ByteView key, ByteView data) {
+  Digest out;
+  unsigned int size = 0;
+  const auto* result =
+      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), data.data(), data.size(), out.data(), &size);
+  check(result != nullptr && size == out.size(), "HMAC");
+  return out;
+}
+
+SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info) {
+  char hash[] = "SHA256";
+  OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, hash, 0),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, param(key.reveal()), key.size()),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, param(info), info.size()),
+      OSSL_PARAM_construct_end(),
+  };
+  return derive("HKDF", parameters);
+}
+
+SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt) {
+  std::uint64_t n = 1U << 15;
+  std::uint32_t r = 8;
+  std::uint32_t p = 1;
+  std::uint64_t most_memory = std::uint64_t{64} << 20;
+  OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD, param(passphrase.reveal()), passphrase.size()),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, param(salt), salt.size()),
+      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_N, &n),
+      OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_R, &r),
+      OSSL_PARAM_construct_uint32(OSSL_KDF_PARAM_SCRYPT_P, &p),
+      OSSL_PARAM_construct_uint64(OSSL_KDF_PARAM_SCRYPT_MAXMEM, &most_memory),
+      OSSL_PARAM_construct_end(),
+  };
+  return derive("SCRYPT", parameters);
+}
+
+Bytes aead_seal(const SecretBytes& key, ByteView associated, ByteView plaintext) {
+  Bytes box = random_bytes(kNonceSize);
+  box.resize(kNonceSize + plaintext.size() + kTagSize);
+  Cipher cipher(EVP_CIPHER_CTX_new());
+  int size = 0;
+  check(EVP_EncryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.reveal().data(), box.data()), "AES-GCM");
+  if (!associated.empty()) {
+    check(EVP_EncryptUpdate(cipher.get(), nullptr, &size, associated.data(), static_cast<int>(associated.size())),
+          "AES-GCM");
+  }
+  std::uint8_t* out = box.data() + kNonceSize;
+  if (!plaintext.empty()) {
+    check(EVP_EncryptUpdate(cipher.get(), out, &size, plaintext.data(), static_cast<int>(plaintext.size())), "AES-GCM");
+  }
+  check(EVP_EncryptFinal_ex(cipher.get(), out + plaintext.size(), &size), "AES-GCM");
+  check(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_GET_TAG, kTagSize, out + plaintext.size()), "AES-GCM");
+  return box;
+}
+
+std::optional<SecretBytes> aead_open(const SecretBytes& key, ByteView associated, ByteView box) {
+  if (key.size() != 32 || box.size() < kNonceSize + kTagSize) return std::nullopt;
+  const ByteView ciphertext = box.subspan(kNonceSize, box.size() - kNonceSize - kTagSize);
+  Bytes tag(box.end() - kTagSize, box.end());
+  Cipher cipher(EVP_CIPHER_CTX_new());
+  int size = 0;
+  check(EVP_DecryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.reveal().data(), box.data()), "AES-GCM");
+  if (!associated.empty()) {
+    check(EVP_DecryptUpdate(cipher.get(), nullptr, &size, associated.data(), static_cast<int>(associated.size())),
+          "AES-GCM");
+  }
+  SecretBytes plain(ciphertext.size());
+  if (!ciphertext.empty()) {
+    check(EVP_DecryptUpdate(cipher.get(), plain.writable().data(), &size, ciphertext.data(),
+                            static_cast<int>(ciphertext.size())),
+          "AES-GCM");
+  }
+  check(EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_SET_TAG, kTagSize, tag.data()), "AES-GCM");
+  std::uint8_t unused[kTagSize];
+  if (EVP_DecryptFinal_ex(cipher.get(), unused, &size) != 1) return std::nullopt;
+  return plain;
+}
+
+Bytes random_bytes(std::size_t size) {
+  Bytes out(size);
+  check(RAND_bytes(out.data(), static_cast<int>(size)), "RAND_bytes");
+  return out;
+}
+
+SecretBytes random_secret(std::size_t size) {
+  SecretBytes out(size);
+  check(RAND_priv_bytes(out.writable().data(), static_cast<int>(size)), "RAND_priv_bytes");
+  return out;
+}
+
+}  // namespace agentvault

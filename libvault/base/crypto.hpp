@@ -1,0 +1,33 @@
+// Thin wrappers over OpenSSL 3: nothing here is a primitive of our own. All throw Error(failed) when OpenSSL fails,
+// which it does only when memory runs out or the library is broken.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/bytes.hpp"
+#include "base/secret_bytes.hpp"
+
+namespace agentvault {
+
+using Digest = std::array<std::uint8_t, 32>;
+
+Digest sha256(ByteView data);
+/// HMAC-SHA-256 (FIPS 198-1).
+Digest hmac_sha256(ByteView key, ByteView data);
+/// HKDF-SHA-256 (RFC 5869), 32 bytes out; `info` separates the purposes, the salt is empty.
+SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info);
+/// scrypt (RFC 7914) with N = 2^15, r = 8, p = 1: 32 MiB and about 80 ms; 32 bytes out.
+SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt);
+
+/// AES-256-GCM (SP 800-38D). The result is nonce (12, random) | ciphertext | tag (16).
+Bytes aead_seal(const SecretBytes& key, ByteView associated, ByteView plaintext);
+/// Nothing when the box was not made with this key and this associated data.
+std::optional<SecretBytes> aead_open(const SecretBytes& key, ByteView associated, ByteView box);
+
+Bytes random_bytes(std::size_t size);
+SecretBytes random_secret(std::size_t size);
+
+}  // namespace agentvault

@@ -1,0 +1,27 @@
+// Hexadecimal, base64 and base64url (RFC 4648). Decoders are strict: no whitespace, no wrong padding, no stray bits.
+// Not for secrets: the results are ordinary strings. (Secrets are encoded by base64_secret, into a SecretBytes.)
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.hpp"
+#include "base/secret_bytes.hpp"
+
+namespace agentvault {
+
+std::string hex(ByteView bytes);
+std::optional<Bytes> unhex(std::string_view text);
+
+/// Without padding, as in RFC 4648 section 5 and RFC 7515.
+std::string base64url(ByteView bytes);
+std::optional<Bytes> unbase64url(std::string_view text);
+
+std::optional<Bytes> unbase64(std::string_view text);
+SecretBytes base64_secret(ByteView bytes);
+
+/// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3).
+SecretBytes percent_encode_secret(ByteView bytes);
+
+}  // namespace agentvault

@@ -1,0 +1,97 @@
+#include "base/file.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.hpp"
+
+namespace agentvault {
+
+void UniqueFd::reset(int fd) {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = fd;
+}
+
+void write_all(int fd, ByteView bytes, const std::string& what) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("write " + what);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+std::size_t read_up_to(int fd, std::span<std::uint8_t> space, const std::string& what) {
+  std::size_t used = 0;
+  while (used < space.size()) {
+    const ssize_t got = ::read(fd, space.data() + used, space.size() - used);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("read " + what);
+    }
+    if (got == 0) break;
+    used += static_cast<std::size_t>(got);
+  }
+  return used;
+}
+
+std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t most) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    throw_errno("open " + path.string());
+  }
+  Bytes contents(most + 1);
+  contents.resize(read_up_to(fd.get(), contents, path.string()));
+  if (contents.size() > most) {
+    throw Error(ErrorKind::failed, path.string() + " is larger than " + std::to_string(most) + " bytes");
+  }
+  return contents;
+}
+
+void replace_file(const std::filesystem::path& path, ByteView contents) {
+  const std::filesystem::path fresh = path.string() + ".new";
+  {
+    UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) throw_errno("create " + fresh.string());
+    write_all(fd.get(), contents, fresh.string());
+    if (::fsync(fd.get()) != 0) throw_errno("sync " + fresh.string());
+  }
+  if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("rename " + fresh.string());
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) throw_errno("sync " + folder.string());
+}
+
+void make_private_directory(const std::filesystem::path& path) {
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path());
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw_errno("create " + path.string());
+}
+
+std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path, std::chrono::milliseconds patience) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) throw_errno("open " + path.string());
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  // flock has no time-out of its own, and an alarm would be a signal for the whole process.
+  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) throw_errno("lock " + path.string());
+    if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+    ::poll(nullptr, 0, 10);
+  }
+  return FileLock(std::move(fd));
+}
+
+bool FileLock::held_by_someone(const std::filesystem::path& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return false;
+  return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+}  // namespace agentvault

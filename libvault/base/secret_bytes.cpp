@@ -1,0 +1,84 @@
+#include "base/secret_bytes.hpp"
+
+#include <openssl/crypto.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.hpp"
+
+namespace agentvault {
+namespace {
+
+// Power of two, as CRYPTO_secure_malloc_init asks. Half of the usual RLIMIT_MEMLOCK (8 MiB).
+constexpr std::size_t kArenaSize = std::size_t{4} << 20;
+constexpr std::size_t kSmallestBlock = 32;
+
+void prepare_arena() {
+  static const bool ready = [] { return CRYPTO_secure_malloc_init(kArenaSize, kSmallestBlock) != 0; }();
+  if (!ready) throw Error(ErrorKind::failed, "cannot reserve memory for secrets");
+}
+
+}  // namespace
+
+SecretBytes::SecretBytes(std::size_t size) : size_(size) {
+  if (size == 0) return;
+  prepare_arena();
+  // zalloc, not malloc: outside the arena OpenSSL would fall back silently only if the arena did not exist.
+  data_ = static_cast<std::uint8_t*>(OPENSSL_secure_zalloc(size));
+  if (data_ == nullptr) {
+    size_ = 0;
+    throw Error(ErrorKind::failed, "out of locked memory for secrets", "grant fewer credentials at once (--with)");
+  }
+}
+
+SecretBytes SecretBytes::copy_of(ByteView bytes) {
+  SecretBytes copy(bytes.size());
+  if (!bytes.empty()) std::memcpy(copy.data_, bytes.data(), bytes.size());
+  return copy;
+}
+
+SecretBytes& SecretBytes::operator=(SecretBytes&& other) noexcept {
+  if (this != &other) {
+    wipe();
+    data_ = other.data_;
+    size_ = other.size_;
+    other.forget();
+  }
+  return *this;
+}
+
+void SecretBytes::wipe() noexcept {
+  if (data_ != nullptr) OPENSSL_secure_clear_free(data_, size_);
+  forget();
+}
+
+void SecretBytes::shrink(std::size_t size) {
+  if (size >= size_) return;
+  *this = copy_of(reveal().first(size));
+}
+
+void SecretBytes::append(ByteView bytes) {
+  SecretBytes longer(size_ + bytes.size());
+  if (size_ != 0) std::memcpy(longer.data_, data_, size_);
+  if (!bytes.empty()) std::memcpy(longer.data_ + size_, bytes.data(), bytes.size());
+  *this = std::move(longer);
+}
+
+bool constant_time_equal(ByteView a, ByteView b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+void wipe(std::span<std::uint8_t> bytes) {
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+}
+
+void harden_process() {
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("make the process undumpable");
+}
+
+}  // namespace agentvault

@@ -1,0 +1,257 @@
+#include "broker/client_connection.hpp"
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "broker/stages.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+constexpr std::chrono::minutes kIdleTimeout{5};
+constexpr std::chrono::seconds kLingerTimeout{5};
+constexpr std::size_t kMaxDiscarded = 1024 * 1024;
+constexpr std::size_t kMaxBuffered = 256 * 1024;
+
+}  // namespace
+
+ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, std::function<void(ClientConnection&)> gone)
+    : context_(context),
+      stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
+      gone_(std::move(gone)) {
+  arm_timer();
+  stream_->start();
+}
+
+ClientConnection::~ClientConnection() {
+  if (timer_armed_) context_.reactor.cancel(timer_);
+  stream_->detach();
+}
+
+/// Only waiting for a head, and for the last bytes to leave, is bounded here: an exchange bounds itself.
+void ClientConnection::arm_timer() {
+  if (timer_armed_) context_.reactor.cancel(timer_);
+  const std::chrono::milliseconds limit =
+      state_ == State::closing ? std::chrono::milliseconds(kLingerTimeout) : std::chrono::milliseconds(kIdleTimeout);
+  timer_ = context_.reactor.after(limit, [this] {
+    timer_armed_ = false;
+    close_now();
+  });
+  timer_armed_ = true;
+}
+
+void ClientConnection::on_data(ByteView bytes) {
+  if (state_ == State::closing) return;  // drained so that the peer is not reset before it has read our answer
+  if (used_ > 0) {
+    in_.erase(0, used_);
+    used_ = 0;
+  }
+  in_.append(as_text(bytes));
+  process();
+}
+
+void ClientConnection::process() {
+  bool again = true;
+  while (again) {
+    switch (state_) {
+      case State::head:
+        again = read_head();
+        break;
+      case State::exchange:
+        again = read_body();
+        break;
+      case State::discarding:
+        again = discard_body();
+        break;
+      case State::closing:
+        again = false;
+        break;
+    }
+  }
+  if (state_ == State::closing) return;
+  // What is not wanted yet stays with the kernel, and so with the sender.
+  const bool full = in_.size() - used_ > kMaxBuffered;
+  if (full && !stream_->paused()) stream_->pause();
+  if (!full && stream_->paused()) stream_->resume();
+  if (input_ended_ && state_ != State::exchange) close_after_sending();
+}
+
+void ClientConnection::process_soon() {
+  if (process_scheduled_) return;
+  process_scheduled_ = true;
+  std::weak_ptr<bool> alive = alive_;
+  context_.reactor.defer([this, alive] {
+    if (alive.expired()) return;
+    process_scheduled_ = false;
+    process();
+  });
+}
+
+bool ClientConnection::read_head() {
+  const std::string_view rest = std::string_view(in_).substr(used_);
+  if (rest.empty()) return false;
+  auto parsed = http::parse_request_head(rest);
+  if (std::holds_alternative<http::Incomplete>(parsed)) return false;
+  if (const auto* bad = std::get_if<http::Malformed>(&parsed)) {
+    is_head_ = false;
+    refuse({bad->status, "malformed_request", "the request is refused: " + bad->reason,
+            "send plain, unambiguous HTTP/1.1"},
+           false);
+    return false;
+  }
+  auto& [head, size] = std::get<http::Parsed<http::RequestHead>>(parsed);
+  used_ += size;
+  begin_request(std::move(head));
+  return state_ != State::closing;
+}
+
+void ClientConnection::begin_request(http::RequestHead head) {
+  is_head_ = head.method == "HEAD";
+  is_http10_ = head.minor_version == 0;
+  body_ = http::BodyDecoder(head.framing);
+  continue_expected_ = head.fields.lists("expect", "100-continue") && !body_.done() && !is_http10_;
+  const bool keep_alive = head.keep_alive();
+
+  Request request;
+  request.number = context_.session.next_request();
+  request.head = std::move(head);
+  auto refusal = route(context_.session, context_.authority, request);
+  if (!refusal) refusal = authenticate(context_.session, request);
+  policy::Decision decision;
+  if (!refusal) {
+    auto judgement = decide(context_.session, request, std::chrono::system_clock::now());
+    decision = judgement.decision;
+    refusal = std::move(judgement.refusal);
+  }
+  if (auto failure = record(context_.session, request, decision, refusal)) refusal = std::move(failure);
+  // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
+  if (refusal) return refuse(*refusal, keep_alive && !continue_expected_);
+
+  request.token = nullptr;  // judged; the next request may move it
+  state_ = State::exchange;
+  if (timer_armed_) context_.reactor.cancel(timer_);
+  timer_armed_ = false;
+  exchange_ = std::make_unique<Exchange>(context_.session, context_.pool, context_.needles, *this, std::move(request));
+  if (body_.done()) exchange_->end_body({});
+  exchange_->start();
+}
+
+bool ClientConnection::read_body() {
+  if (!exchange_ || body_.done() || used_ == in_.size() || !exchange_->wants_body()) return false;
+  const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
+  used_ += body_.feed(rest, [this](ByteView part) { exchange_->send_body(part); });
+  if (body_.failed()) {
+    exchange_->abandon("malformed request body");
+    context_.reactor.retire(std::move(exchange_));
+    refuse({400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"}, false);
+    return false;
+  }
+  if (body_.done()) exchange_->end_body(body_.trailers());
+  return true;
+}
+
+bool ClientConnection::discard_body() {
+  const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
+  const std::size_t taken = body_.feed(rest, [](ByteView) {});
+  used_ += taken;
+  discarded_ += taken;
+  if (body_.failed() || discarded_ > kMaxDiscarded) {
+    close_after_sending();
+    return false;
+  }
+  if (!body_.done()) return false;
+  next_request(true);
+  return state_ == State::head;
+}
+
+void ClientConnection::refuse(const Refusal& refusal, bool keep_alive) {
+  send(write_refusal(refusal, keep_alive, !is_head_));
+  if (!keep_alive) return close_after_sending();
+  state_ = State::discarding;
+  discarded_ = 0;
+  process_soon();
+}
+
+void ClientConnection::next_request(bool keep_alive) {
+  if (!keep_alive) return close_after_sending();
+  state_ = State::head;
+  arm_timer();
+  process_soon();
+}
+
+void ClientConnection::close_after_sending() {
+  if (state_ == State::closing) return;
+  state_ = State::closing;
+  in_.clear();
+  used_ = 0;
+  stream_->finish_sending();
+  if (stream_->paused()) stream_->resume();
+  arm_timer();
+  // The peer closes when it has read our answer; the timer closes for one that does not.
+  if (input_ended_ && stream_->everything_sent()) close_now();
+}
+
+void ClientConnection::close_now() {
+  if (!gone_) return;
+  if (exchange_) {
+    exchange_->abandon("the agent closed the connection");
+    context_.reactor.retire(std::move(exchange_));
+  }
+  alive_.reset();
+  stream_->detach();
+  auto gone = std::move(gone_);
+  gone_ = nullptr;
+  gone(*this);
+}
+
+void ClientConnection::on_drained() {
+  if (exchange_) exchange_->client_drained();
+}
+
+void ClientConnection::on_end() {
+  input_ended_ = true;
+  if (state_ == State::closing) return close_now();
+  if (state_ == State::exchange && !body_.done()) {
+    body_.end_of_input();
+    return close_now();  // the rest of the request will never come
+  }
+  // A client may end its side and still wait for its answer.
+  process();
+}
+
+void ClientConnection::on_failure(const std::string& reason) {
+  log::debug("agent connection: " + reason);
+  close_now();
+}
+
+void ClientConnection::send(std::string_view bytes) {
+  stream_->write(as_bytes(bytes));
+}
+
+bool ClientConnection::congested() const {
+  return stream_->above_high_water();
+}
+
+void ClientConnection::body_wanted() {
+  if (continue_expected_) {
+    // Decided and connected: now the body is welcome.
+    continue_expected_ = false;
+    send("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+  process_soon();
+}
+
+void ClientConnection::exchange_complete(bool keep_alive) {
+  context_.reactor.retire(std::move(exchange_));
+  next_request(keep_alive && !input_ended_);
+}
+
+void ClientConnection::exchange_refused(const Refusal& refusal) {
+  context_.reactor.retire(std::move(exchange_));
+  refuse(refusal, body_.done() && !is_http10_ && !input_ended_);
+}
+
+void ClientConnection::exchange_broken() {
+  close_now();
+}
+
+}  // namespace agentvault::broker

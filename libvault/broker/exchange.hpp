@@ -1,0 +1,80 @@
+// One request that was allowed, and its response: inject, forward, scrub, settle.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "broker/request.hpp"
+#include "broker/scrub.hpp"
+#include "broker/upstream.hpp"
+
+namespace agentvault::broker {
+
+/// The connection to the agent, as an exchange needs it.
+class ExchangeClient {
+ public:
+  virtual ~ExchangeClient() = default;
+  virtual void send(std::string_view bytes) = 0;
+  virtual bool congested() const = 0;
+  /// The upstream takes body bytes (again).
+  virtual void body_wanted() = 0;
+  /// The response is complete, or (refusal) there will be none. The exchange may be destroyed after this.
+  virtual void exchange_complete(bool keep_alive) = 0;
+  virtual void exchange_refused(const Refusal& refusal) = 0;
+  /// The response broke off in the middle: nothing but cutting the connection tells the agent so.
+  virtual void exchange_broken() = 0;
+};
+
+class Exchange final : public UpstreamUser {
+ public:
+  Exchange(SessionState& session, UpstreamPool& pool, const Needles& needles, ExchangeClient& client, Request request);
+  ~Exchange() override;
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  void start();
+  const http::RequestHead& head() const { return request_.head; }
+
+  /// Whether send_body() may be called now.
+  bool wants_body() const { return ready_ && !upstream_->above_high_water(); }
+  void send_body(ByteView bytes);
+  void end_body(const http::Fields& trailers);
+
+  void client_drained();
+  /// The agent went away, or its body is malformed: nothing more is sent anywhere.
+  void abandon(const std::string& why);
+
+ private:
+  void upstream_ready() override;
+  void upstream_head(const http::ResponseHead& head, const http::Framing& framing) override;
+  void upstream_body(ByteView bytes) override;
+  void upstream_done(const http::Fields& trailers) override;
+  void upstream_drained() override;
+  void upstream_failed(const Refusal& refusal) override;
+
+  bool worth_another_try() const;
+  void emit(const std::string& clean);
+  void settle(const std::string& ended);
+
+  SessionState& session_;
+  UpstreamPool& pool_;
+  ExchangeClient& client_;
+  Request request_;
+  Scrubber scrubber_;
+  UpstreamConnection* upstream_ = nullptr;
+  bool ready_ = false;
+  bool tried_again_ = false;
+  bool body_sent_ = false;  // some of it
+  bool body_ended_ = false;
+  bool head_passed_on_ = false;
+  bool chunked_to_client_ = false;
+  bool close_ends_body_ = false;
+  bool settled_ = false;
+  int status_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+  std::uint64_t bytes_received_ = 0;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace agentvault::broker

@@ -1,0 +1,30 @@
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "broker/stages.hpp"
+
+namespace agentvault::broker {
+
+std::optional<Refusal> record(SessionState& session, const Request& request, const policy::Decision& decision,
+                              const std::optional<Refusal>& refusal) {
+  audit::RequestDecided event;
+  event.request = request.number;
+  if (request.token != nullptr) {
+    event.token = request.token->id;
+    event.chain = request.token->chain;
+  }
+  event.credential = request.grant != nullptr ? request.grant->name : "";
+  event.method = request.head.method;
+  event.path = request.target.path;
+  event.allowed = !refusal;
+  event.reason = refusal ? refusal->code : policy::explain(decision);
+  try {
+    session.segment().write(event);
+  } catch (const Error& error) {
+    log::warning(error.what());
+    return Refusal{503, "audit_failed", "the decision could not be written to the audit log",
+                   "nothing was forwarded: is the disk full?"};
+  }
+  return std::nullopt;
+}
+
+}  // namespace agentvault::broker

@@ -1,0 +1,70 @@
+#include "broker/refusal.hpp"
+
+#include "base/text.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+/// Texts of ours and printable() ones: only quotes and backslashes need escaping.
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') out.push_back('\\');
+    out.push_back(c);
+  }
+  return out + "\"";
+}
+
+}  // namespace
+
+const char* reason_phrase(int status) {
+  switch (status) {
+    case 100:
+      return "Continue";
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 408:
+      return "Request Timeout";
+    case 414:
+      return "URI Too Long";
+    case 417:
+      return "Expectation Failed";
+    case 421:
+      return "Misdirected Request";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Status";
+  }
+}
+
+std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_body) {
+  std::string body = "{\"error\":{\"code\":" + quoted(refusal.code) + ",\"message\":" + quoted(refusal.message) +
+                     ",\"hint\":" + quoted(refusal.hint) + "}}\n";
+  std::string out = "HTTP/1.1 " + std::to_string(refusal.status) + " " + reason_phrase(refusal.status) + "\r\n";
+  out += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+  if (refusal.status == 401) out += "WWW-Authenticate: Bearer realm=\"agentvault\", Basic realm=\"agentvault\"\r\n";
+  if (!keep_alive) out += "Connection: close\r\n";
+  out += "\r\n";
+  return with_body ? out + body : out;
+}
+
+}  // namespace agentvault::broker

@@ -1,0 +1,20 @@
+// What the broker itself says to the agent: JSON with error.code, error.message and error.hint.
+#pragma once
+
+#include <string>
+
+namespace agentvault::broker {
+
+struct Refusal {
+  int status;
+  std::string code;     // stable, for programs
+  std::string message;  // one sentence
+  std::string hint;     // the next step
+};
+
+const char* reason_phrase(int status);
+
+/// A complete response. 401 carries the challenge that clients wait for.
+std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_body);
+
+}  // namespace agentvault::broker

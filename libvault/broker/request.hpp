@@ -1,0 +1,25 @@
+// One request on its way through the stages: parse → route → authenticate → decide → record → inject → forward → scrub
+// → settle. Each stage is a function over this value.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "broker/session_state.hpp"
+#include "http/head.hpp"
+#include "http/target.hpp"
+
+namespace agentvault::broker {
+
+struct Request {
+  std::uint64_t number = 0;
+  http::RequestHead head;
+  http::Target target;                   // towards the upstream: what is judged and what is forwarded
+  Grant* grant = nullptr;                // from the route
+  const VerifiedToken* token = nullptr;  // valid only until the next request is authenticated
+  std::string pool_key;                  // credential and chain: connections are shared by nothing wider
+  std::string basic_user;                // the other side of Basic authentication, as the client gave it
+  std::string basic_pass;
+};
+
+}  // namespace agentvault::broker

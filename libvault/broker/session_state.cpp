@@ -1,0 +1,52 @@
+#include "broker/session_state.hpp"
+
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+constexpr std::size_t kMaxRemembered = 256;
+
+std::vector<std::string> describe_chain(const token::Token& token) {
+  std::vector<std::string> chain;
+  for (const auto& caveat : token.caveats) {
+    if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) chain.push_back(hex(delegation->id));
+    if (const auto* agent = std::get_if<token::AgentName>(&caveat)) chain.push_back(agent->name);
+  }
+  return chain;
+}
+
+}  // namespace
+
+SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std::vector<Grant> grants,
+                           audit::Segment segment)
+    : id_(std::move(id)),
+      generation_(generation),
+      key_(random_secret(32)),
+      lease_(std::move(lease)),
+      grants_(std::move(grants)),
+      segment_(std::move(segment)) {}
+
+const VerifiedToken* SessionState::verify(std::string_view text) {
+  const std::string key(text);
+  if (const auto found = verified_.find(key); found != verified_.end()) return &found->second;
+  auto token = token::decode(text);
+  if (!token || token->session != id_ || token->generation != generation_ || !token::verify(key_, *token)) {
+    return nullptr;
+  }
+  if (verified_.size() >= kMaxRemembered) verified_.clear();
+  VerifiedToken verified{std::move(*token), "", {}};
+  verified.id = hex(verified.token.id);
+  verified.chain = describe_chain(verified.token);
+  return &verified_.emplace(key, std::move(verified)).first->second;
+}
+
+Grant* SessionState::find(std::string_view name) {
+  for (auto& grant : grants_) {
+    if (grant.name == name) return &grant;
+  }
+  return nullptr;
+}
+
+}  // namespace agentvault::broker

@@ -1,0 +1,66 @@
+// What the broker holds for its session: the granted secrets, the session's own key, and what the stages count.
+// Nothing in it could open the vault.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "audit/segment.hpp"
+#include "base/secret_bytes.hpp"
+#include "broker/lease.hpp"
+#include "provider/binding.hpp"
+#include "token/token.hpp"
+
+namespace agentvault::broker {
+
+/// One credential that this session may use.
+struct Grant {
+  std::string name;
+  provider::Binding binding;
+  SecretBytes secret;
+
+  /// Responses in which the secret came back. Past kMaxReflections the credential is suspended for the session.
+  unsigned reflections = 0;
+  static constexpr unsigned kMaxReflections = 10;
+  bool suspended() const { return reflections > kMaxReflections; }
+};
+
+/// A token whose chain was verified. Caveats and the lease are judged again for every request.
+struct VerifiedToken {
+  token::Token token;
+  std::string id;                  // for the log
+  std::vector<std::string> chain;  // delegation ids and agent names, for the log
+};
+
+class SessionState {
+ public:
+  SessionState(Bytes id, std::uint64_t generation, Lease lease, std::vector<Grant> grants, audit::Segment segment);
+
+  /// Null: not ours, or not good.
+  const VerifiedToken* verify(std::string_view text);
+  token::Token mint(std::vector<token::Caveat> caveats) const {
+    return token::mint(key_, generation_, id_, std::move(caveats));
+  }
+
+  const Bytes& id() const { return id_; }
+  Lease& lease() { return lease_; }
+  std::vector<Grant>& grants() { return grants_; }
+  Grant* find(std::string_view name);
+  audit::Segment& segment() { return segment_; }
+  std::uint64_t next_request() { return ++requests_; }
+  std::uint64_t requests() const { return requests_; }
+
+ private:
+  Bytes id_;
+  std::uint64_t generation_;
+  SecretBytes key_;  // random, lives only here: with the process all its tokens end
+  Lease lease_;
+  std::vector<Grant> grants_;
+  audit::Segment segment_;
+  std::uint64_t requests_ = 0;
+  std::unordered_map<std::string, VerifiedToken> verified_;  // by exact text, bounded
+};
+
+}  // namespace agentvault::broker

@@ -1,0 +1,68 @@
+#include "http/path_pattern.hpp"
+
+#include <variant>
+
+#include "http/target.hpp"
+
+namespace agentvault::http {
+namespace {
+
+constexpr std::size_t kMaxPattern = 1024;
+
+/// One segment against one glob; linear, since only the last star is ever revisited.
+bool segment_matches(std::string_view glob, std::string_view segment) {
+  std::size_t g = 0;
+  std::size_t s = 0;
+  std::size_t star = std::string_view::npos;
+  std::size_t retry = 0;
+  while (s < segment.size()) {
+    if (g < glob.size() && glob[g] == '*') {
+      star = g++;
+      retry = s;
+    } else if (g < glob.size() && glob[g] == segment[s]) {
+      ++g;
+      ++s;
+    } else if (star != std::string_view::npos) {
+      g = star + 1;
+      s = ++retry;
+    } else {
+      return false;
+    }
+  }
+  while (g < glob.size() && glob[g] == '*') ++g;
+  return g == glob.size();
+}
+
+std::string_view take_segment(std::string_view& path) {
+  const auto slash = path.find('/');
+  const auto segment = path.substr(0, slash);
+  path = slash == std::string_view::npos ? std::string_view() : path.substr(slash);
+  return segment;
+}
+
+}  // namespace
+
+std::optional<PathPattern> PathPattern::parse(std::string_view text) {
+  if (text.size() > kMaxPattern || text.find('?') != std::string_view::npos) return std::nullopt;
+  const auto normal = parse_target(text);
+  const auto* target = std::get_if<Target>(&normal);
+  if (target == nullptr) return std::nullopt;
+  const auto deep = target->path.find("**");
+  const bool deep_is_last_segment = deep + 2 == target->path.size() && target->path[deep - 1] == '/';
+  if (deep != std::string::npos && !deep_is_last_segment) return std::nullopt;
+  return PathPattern(target->path);
+}
+
+bool PathPattern::matches(std::string_view path) const {
+  std::string_view pattern = text_;
+  while (!pattern.empty() && !path.empty()) {
+    if (path.front() != '/') return false;
+    pattern.remove_prefix(1);
+    path.remove_prefix(1);
+    if (pattern == "**") return true;
+    if (!segment_matches(take_segment(pattern), take_segment(path))) return false;
+  }
+  return pattern.empty() && path.empty();
+}
+
+}  // namespace agentvault::http

@@ -1,0 +1,26 @@
+// Origin-form request targets, normalised once: what is judged is what is forwarded (RFC 3986, section 6).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace agentvault::http {
+
+struct Target {
+  std::string path;   // starts with '/'; unreserved characters decoded, other escapes in upper case
+  std::string query;  // without '?', as sent
+  bool has_query = false;
+
+  std::string text() const { return has_query ? path + "?" + query : path; }
+};
+
+struct BadTarget {
+  std::string reason;
+};
+
+/// Refused because servers read them differently: dot segments, empty segments, encoded slashes, backslashes and dots,
+/// ';', backslashes, fragments, broken escapes.
+std::variant<BadTarget, Target> parse_target(std::string_view text);
+
+}  // namespace agentvault::http

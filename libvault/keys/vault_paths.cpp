@@ -1,0 +1,27 @@
+#include "keys/vault_paths.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/log.hpp"
+
+namespace agentvault::keys {
+
+void VaultPaths::check() const {
+  struct stat info {};
+  if (::stat(directory.c_str(), &info) != 0 || !std::filesystem::exists(database())) {
+    throw Error(ErrorKind::not_found, "there is no vault at " + directory.string(),
+                "make one with \"agentvault init\", or name another with --vault");
+  }
+  if (info.st_uid != ::geteuid()) {
+    throw Error(ErrorKind::failed, "the vault at " + directory.string() + " belongs to another user",
+                "name your own with --vault");
+  }
+  if ((info.st_mode & 077) != 0) {
+    log::warning("others could enter " + directory.string() + ": closing it (mode 0700)");
+    if (::chmod(directory.c_str(), 0700) != 0) throw_errno("close " + directory.string());
+  }
+}
+
+}  // namespace agentvault::keys

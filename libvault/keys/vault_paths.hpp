@@ -1,0 +1,23 @@
+// Where things lie in a vault directory. The directory is 0700 and belongs to the user; everything in it is 0600.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace agentvault::keys {
+
+struct VaultPaths {
+  std::filesystem::path directory;
+
+  std::filesystem::path database() const { return directory / "vault.db"; }
+  std::filesystem::path lock() const { return directory / "vault.lock"; }
+  std::filesystem::path tpm() const { return directory / "tpm"; }
+  std::filesystem::path sessions() const { return directory / "sessions"; }
+  std::filesystem::path audit() const { return directory / "audit"; }
+
+  /// Throws Error(not_found) without a vault, Error(failed) when it belongs to somebody else; takes away permissions
+  /// that others have.
+  void check() const;
+};
+
+}  // namespace agentvault::keys

@@ -1,0 +1,87 @@
+#include "net/reactor.hpp"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <ctime>
+
+#include "base/error.hpp"
+
+namespace agentvault::net {
+
+BootTime boot_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+}
+
+Reactor::Reactor() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+  if (!epoll_) throw_errno("create an event loop");
+}
+
+void Reactor::add(int fd, std::uint32_t events, Watcher* watcher) {
+  epoll_event event{};
+  event.events = events | EPOLLET;
+  event.data.ptr = watcher;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) throw_errno("watch a connection");
+}
+
+void Reactor::remove(int fd, Watcher* watcher) {
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  std::replace(batch_.begin(), batch_.end(), watcher, static_cast<Watcher*>(nullptr));
+}
+
+Reactor::TimerId Reactor::after(std::chrono::milliseconds delay, Task task) {
+  const TimerId id{boot_time() + delay, next_timer_++};
+  timers_.emplace(id, std::move(task));
+  return id;
+}
+
+int Reactor::wait_milliseconds() const {
+  if (!deferred_.empty()) return 0;
+  if (timers_.empty()) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - boot_time());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
+}
+
+void Reactor::run_deferred() {
+  // One round only: a task may defer the next one, and descriptors must have their turn in between.
+  std::vector<Task> tasks;
+  tasks.swap(deferred_);
+  for (auto& task : tasks) task();
+  // A destructor may retire others.
+  while (!retired_.empty()) {
+    std::vector<std::shared_ptr<void>> dying;
+    dying.swap(retired_);
+  }
+}
+
+void Reactor::run_timers() {
+  const BootTime now = boot_time();
+  while (!timers_.empty() && timers_.begin()->first.first <= now) {
+    auto due = timers_.extract(timers_.begin());
+    due.mapped()();
+  }
+}
+
+void Reactor::run() {
+  std::array<epoll_event, 128> events;
+  while (!stopped_) {
+    const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), wait_milliseconds());
+    if (count < 0 && errno != EINTR) throw_errno("wait for events");
+    const auto ready = static_cast<std::size_t>(std::max(count, 0));
+    batch_.clear();
+    for (std::size_t i = 0; i < ready; ++i) batch_.push_back(static_cast<Watcher*>(events[i].data.ptr));
+    // A callback may remove others of the same batch: batch_ is what remains of it.
+    for (std::size_t i = 0; i < ready; ++i) {
+      if (batch_[i] != nullptr) batch_[i]->on_ready(events[i].events);
+    }
+    batch_.clear();
+    run_timers();
+    run_deferred();
+  }
+}
+
+}  // namespace agentvault::net

@@ -1,0 +1,346 @@
+#include "net/stream.hpp"
+
+#include <netinet/tcp.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "base/error.hpp"
+#include "base/secret_bytes.hpp"
+#include "net/tls.hpp"
+
+namespace agentvault::net {
+namespace {
+
+constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP;
+constexpr std::size_t kReadSize = 64 * 1024;
+constexpr int kReadsPerTurn = 8;  // then others have theirs
+
+void no_delay(int socket) {
+  const int on = 1;
+  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+std::string errno_text(int code) {
+  return std::generic_category().message(code);
+}
+
+// One thread, one loop: a single buffer serves every read.
+std::array<char, kReadSize> read_buffer;
+
+}  // namespace
+
+/// OpenSSL reads from and writes to the stream's own buffers, so that the socket is touched once per event.
+struct BufferBio {
+  static int read(BIO* bio, char* space, int size) {
+    auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
+    BIO_clear_retry_flags(bio);
+    const std::size_t have = stream.in_.size() - stream.in_used_;
+    if (have == 0) {
+      if (stream.socket_ended_) return 0;
+      BIO_set_retry_read(bio);
+      return -1;
+    }
+    const std::size_t take = std::min(have, static_cast<std::size_t>(size));
+    std::memcpy(space, stream.in_.data() + stream.in_used_, take);
+    stream.in_used_ += take;
+    if (stream.in_used_ == stream.in_.size()) {
+      stream.in_.clear();
+      stream.in_used_ = 0;
+    }
+    return static_cast<int>(take);
+  }
+
+  static int write(BIO* bio, const char* bytes, int size) {
+    auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
+    stream.out_.append(bytes, static_cast<std::size_t>(size));
+    stream.flush_soon();
+    return size;
+  }
+
+  static long control(BIO* bio, int command, long, void*) {
+    auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
+    if (command == BIO_CTRL_EOF) return stream.socket_ended_ && stream.in_.size() == stream.in_used_ ? 1 : 0;
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+  }
+
+  static BIO* make(Stream& stream) {
+    static BIO_METHOD* method = [] {
+      BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "agentvault stream");
+      BIO_meth_set_read(made, read);
+      BIO_meth_set_write(made, write);
+      BIO_meth_set_ctrl(made, control);
+      return made;
+    }();
+    BIO* bio = BIO_new(method);
+    BIO_set_data(bio, &stream);
+    BIO_set_init(bio, 1);
+    return bio;
+  }
+};
+
+Stream::Stream(Reactor& reactor, UniqueFd socket, Owner& owner)
+    : reactor_(reactor), socket_(std::move(socket)), owner_(&owner) {
+  no_delay(socket_.get());
+}
+
+Stream::Stream(Reactor& reactor, const Address& address, ssl_st* tls, Owner& owner)
+    : reactor_(reactor),
+      socket_(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
+      owner_(&owner),
+      tls_(tls),
+      phase_(Phase::connecting) {
+  if (tls_ != nullptr) {
+    BIO* bio = BufferBio::make(*this);
+    SSL_set_bio(tls_, bio, bio);
+  }
+  if (!socket_) {
+    SSL_free(tls_);
+    throw_errno("open a socket");
+  }
+  no_delay(socket_.get());
+  writable_ = false;
+  if (::connect(socket_.get(), address.get(), address.size()) != 0 && errno != EINPROGRESS) {
+    // Told through the loop like every other failure, so that owners need one path.
+    const std::string reason = "connect: " + errno_text(errno);
+    std::weak_ptr<bool> alive = alive_;
+    reactor_.defer([this, alive, reason] {
+      if (!alive.expired()) fail(reason);
+    });
+    return;
+  }
+  start();
+}
+
+Stream::~Stream() {
+  if (socket_) reactor_.remove(socket_.get(), this);
+  SSL_free(tls_);
+}
+
+void Stream::start() {
+  reactor_.add(socket_.get(), kEvents, this);
+}
+
+void Stream::on_ready(std::uint32_t events) {
+  std::weak_ptr<bool> alive = alive_;
+  if (phase_ == Phase::connecting) {
+    int code = 0;
+    socklen_t size = sizeof code;
+    ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &code, &size);
+    if (code != 0) return fail("connect: " + errno_text(code));
+    if ((events & EPOLLOUT) == 0) return;
+    phase_ = tls_ != nullptr ? Phase::handshaking : Phase::open;
+    writable_ = true;
+    if (phase_ == Phase::open) {
+      opened();
+    } else {
+      handshake();
+    }
+    if (alive.expired()) return;
+  }
+  if ((events & EPOLLOUT) != 0) {
+    writable_ = true;
+    flush();
+    if (alive.expired()) return;
+  }
+  if (read_ended_ && (events & (EPOLLHUP | EPOLLERR)) != 0) return fail("the connection was cut");
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    readable_ = true;
+    pump();
+  }
+}
+
+void Stream::opened() {
+  if (owner_ != nullptr) owner_->on_open();
+}
+
+void Stream::pump() {
+  if (phase_ == Phase::closed || phase_ == Phase::connecting) return;
+  if (tls_ != nullptr) {
+    read_tls();
+  } else {
+    read_clear();
+  }
+}
+
+void Stream::read_clear() {
+  std::weak_ptr<bool> alive = alive_;
+  for (int turn = 0; readable_ && !paused_ && !read_ended_ && phase_ == Phase::open; ++turn) {
+    if (turn == kReadsPerTurn) return resume();
+    const ssize_t got = ::recv(socket_.get(), read_buffer.data(), read_buffer.size(), 0);
+    if (got > 0) {
+      if (owner_ != nullptr)
+        owner_->on_data({reinterpret_cast<std::uint8_t*>(read_buffer.data()), static_cast<std::size_t>(got)});
+      if (alive.expired()) return;
+    } else if (got == 0) {
+      return end();
+    } else if (errno == EAGAIN) {
+      readable_ = false;
+    } else if (errno != EINTR) {
+      return fail(errno_text(errno));
+    }
+  }
+}
+
+/// One recv into the ciphertext buffer; whether anything may have changed.
+bool Stream::fill() {
+  if (!readable_ || socket_ended_) return false;
+  const ssize_t got = ::recv(socket_.get(), read_buffer.data(), read_buffer.size(), 0);
+  if (got > 0) {
+    in_.append(read_buffer.data(), static_cast<std::size_t>(got));
+  } else if (got == 0) {
+    socket_ended_ = true;
+  } else if (errno == EAGAIN) {
+    readable_ = false;
+    return false;
+  } else if (errno != EINTR) {
+    socket_ended_ = true;
+  }
+  return true;
+}
+
+void Stream::handshake() {
+  std::weak_ptr<bool> alive = alive_;
+  for (;;) {
+    ERR_clear_error();
+    const int result = SSL_do_handshake(tls_);
+    if (result == 1) {
+      phase_ = Phase::open;
+      return opened();
+    }
+    if (SSL_get_error(tls_, result) != SSL_ERROR_WANT_READ) return fail(tls_error());
+    if (!fill()) return;
+  }
+}
+
+void Stream::read_tls() {
+  std::weak_ptr<bool> alive = alive_;
+  if (phase_ == Phase::handshaking) {
+    handshake();
+    if (alive.expired() || phase_ != Phase::open) return;
+  }
+  std::array<std::uint8_t, 16 * 1024> record;
+  for (int turn = 0; !paused_ && !read_ended_ && phase_ == Phase::open; ++turn) {
+    if (turn == 8 * kReadsPerTurn) return resume();
+    ERR_clear_error();
+    std::size_t got = 0;
+    if (SSL_read_ex(tls_, record.data(), record.size(), &got) == 1) {
+      if (owner_ != nullptr) owner_->on_data({record.data(), got});
+      wipe(std::span(record).first(got));
+      if (alive.expired()) return;
+      continue;
+    }
+    const int error = SSL_get_error(tls_, 0);
+    if (error == SSL_ERROR_ZERO_RETURN) return end();
+    if (error != SSL_ERROR_WANT_READ) return fail(tls_error());
+    if (!fill()) return;
+  }
+}
+
+std::string Stream::tls_error() const {
+  if (const auto why = verification_failure(tls_)) return "certificate not accepted: " + *why;
+  if (socket_ended_) return "the connection was cut";
+  const char* reason = ERR_reason_error_string(ERR_peek_last_error());
+  return std::string("TLS: ") + (reason != nullptr ? reason : "failed");
+}
+
+void Stream::write(ByteView bytes) {
+  if (bytes.empty() || phase_ != Phase::open) return;
+  if (tls_ != nullptr) {
+    encrypt(bytes);
+  } else {
+    out_.append(as_text(bytes));
+    flush_soon();
+  }
+  was_above_ = was_above_ || above_high_water();
+}
+
+void Stream::encrypt(ByteView bytes) {
+  while (!bytes.empty()) {
+    std::size_t written = 0;
+    ERR_clear_error();
+    // The BIO takes everything, so there is nothing to retry.
+    if (SSL_write_ex(tls_, bytes.data(), bytes.size(), &written) != 1) return fail(tls_error());
+    bytes = bytes.subspan(written);
+  }
+}
+
+void Stream::flush_soon() {
+  if (flush_scheduled_) return;
+  flush_scheduled_ = true;
+  std::weak_ptr<bool> alive = alive_;
+  reactor_.defer([this, alive] {
+    if (alive.expired()) return;
+    flush_scheduled_ = false;
+    flush();
+  });
+}
+
+void Stream::flush() {
+  while (writable_ && sent_ < out_.size() && phase_ != Phase::closed && phase_ != Phase::connecting) {
+    const ssize_t sent = ::send(socket_.get(), out_.data() + sent_, out_.size() - sent_, MSG_NOSIGNAL);
+    if (sent > 0) {
+      sent_ += static_cast<std::size_t>(sent);
+    } else if (errno == EAGAIN) {
+      writable_ = false;
+    } else if (errno != EINTR) {
+      return fail(errno_text(errno));
+    }
+  }
+  if (sent_ == out_.size()) {
+    out_.clear();
+    sent_ = 0;
+    if (out_.capacity() > kHighWater) out_.shrink_to_fit();
+    if (finishing_ && phase_ == Phase::open) ::shutdown(socket_.get(), SHUT_WR);
+  }
+  if (was_above_ && queued() < kLowWater) {
+    was_above_ = false;
+    if (owner_ != nullptr) owner_->on_drained();
+  }
+}
+
+void Stream::pause() {
+  paused_ = true;
+}
+
+void Stream::resume() {
+  paused_ = false;
+  if (pump_scheduled_) return;
+  pump_scheduled_ = true;
+  std::weak_ptr<bool> alive = alive_;
+  // Later, not now: the caller is often inside a callback of another stream.
+  reactor_.defer([this, alive] {
+    if (alive.expired()) return;
+    pump_scheduled_ = false;
+    pump();
+  });
+}
+
+void Stream::finish_sending() {
+  if (finishing_) return;
+  finishing_ = true;
+  if (tls_ != nullptr && phase_ == Phase::open) SSL_shutdown(tls_);
+  flush_soon();
+}
+
+void Stream::fail(const std::string& reason) {
+  if (phase_ == Phase::closed) return;
+  phase_ = Phase::closed;
+  if (owner_ != nullptr) owner_->on_failure(reason);
+}
+
+void Stream::end() {
+  // The other direction may go on: a client may have said all it has to say and wait for the answer.
+  read_ended_ = true;
+  if (owner_ != nullptr) owner_->on_end();
+}
+
+}  // namespace agentvault::net

@@ -1,0 +1,109 @@
+// A non-blocking byte stream on one socket, in clear or over TLS. Everything happens on the reactor's thread.
+//
+// Written bytes are queued and sent once per event. Over TLS they are encrypted at once: a secret that is written never
+// lies in a buffer of ours.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/bytes.hpp"
+#include "net/address.hpp"
+#include "net/reactor.hpp"
+
+struct ssl_st;
+struct bio_st;
+
+namespace agentvault::net {
+
+class Stream final : public Watcher {
+ public:
+  /// Called from the reactor. An owner may destroy the stream inside any of them, through Reactor::retire().
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    /// The connection stands (and TLS is verified).
+    virtual void on_open() {}
+    /// Bytes arrived; the owner takes all of them.
+    virtual void on_data(ByteView bytes) = 0;
+    /// The queue has fallen below kLowWater after it had been above kHighWater.
+    virtual void on_drained() {}
+    /// No more bytes will come: the peer ended its side in order. Over TLS: with a close_notify.
+    virtual void on_end() = 0;
+    /// The connection failed; `reason` is for the log.
+    virtual void on_failure(const std::string& reason) = 0;
+  };
+
+  static constexpr std::size_t kHighWater = 256 * 1024;
+  static constexpr std::size_t kLowWater = 64 * 1024;
+
+  /// An accepted connection, in clear. Call start() once the owner is ready.
+  Stream(Reactor& reactor, UniqueFd socket, Owner& owner);
+  /// Connects to `address`; `tls` may be null for clear text, and is owned.
+  Stream(Reactor& reactor, const Address& address, ssl_st* tls, Owner& owner);
+  ~Stream() override;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  void start();
+  /// Only once open; ignored after a failure, which the owner is told of.
+  void write(ByteView bytes);
+  /// Bytes written but not yet with the kernel.
+  std::size_t queued() const { return out_.size() - sent_; }
+  bool above_high_water() const { return queued() > kHighWater; }
+
+  void pause();
+  void resume();
+  bool paused() const { return paused_; }
+
+  /// Sends what is queued, then shuts down the sending side.
+  void finish_sending();
+  bool everything_sent() const { return queued() == 0; }
+
+  /// Nothing is called on the owner any more.
+  void detach() {
+    owner_ = nullptr;
+    paused_ = true;
+  }
+
+ private:
+  friend struct BufferBio;
+
+  void on_ready(std::uint32_t events) override;
+  void opened();
+  void pump();
+  void read_clear();
+  void read_tls();
+  bool fill();
+  void handshake();
+  void encrypt(ByteView bytes);
+  void flush_soon();
+  void flush();
+  void fail(const std::string& reason);
+  void end();
+  std::string tls_error() const;
+
+  Reactor& reactor_;
+  UniqueFd socket_;
+  Owner* owner_;
+  ssl_st* tls_ = nullptr;
+
+  enum class Phase { connecting, handshaking, open, closed } phase_ = Phase::open;
+  bool readable_ = false;
+  bool writable_ = true;
+  bool paused_ = false;
+  bool pump_scheduled_ = false;
+  bool flush_scheduled_ = false;
+  bool was_above_ = false;
+  bool finishing_ = false;
+  bool socket_ended_ = false;  // the kernel said so; ciphertext may still be waiting
+  bool read_ended_ = false;    // the owner was told
+
+  std::string out_;       // ciphertext, or clear text without TLS
+  std::size_t sent_ = 0;  // how much of it the kernel has
+  std::string in_;        // ciphertext not yet decrypted
+  std::size_t in_used_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace agentvault::net

@@ -1,0 +1,132 @@
+#include "session/control.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.hpp"
+#include "session/registry.hpp"
+
+namespace agentvault::session {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxLine = 64 * 1024;
+constexpr std::size_t kMaxConnections = 16;
+constexpr int kPatienceMilliseconds = 2000;
+
+std::string answer(const std::string& line, const ControlServer::StatusSource& status_source) {
+  const json request = json::parse(line, nullptr, false);
+  if (!request.is_object() || request.value("command", "") != "status") {
+    return json{{"error", "unknown command"}}.dump() + "\n";
+  }
+  const SessionStatus status = status_source();
+  return json{{"id", status.id},
+              {"pid", status.pid},
+              {"agent", status.agent},
+              {"credentials", status.credentials},
+              {"isolation", status.isolation},
+              {"command", status.command},
+              {"since", status.since},
+              {"requests", status.requests}}
+             .dump(-1, ' ', false, json::error_handler_t::replace) +
+         "\n";
+}
+
+}  // namespace
+
+class ControlServer::Connection final : public net::Watcher {
+ public:
+  Connection(ControlServer& server, UniqueFd socket) : server_(server), socket_(std::move(socket)) {
+    server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
+  }
+  ~Connection() override { server_.reactor_.remove(socket_.get(), this); }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+ private:
+  void on_ready(std::uint32_t) override {
+    char buffer[4096];
+    for (;;) {
+      const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) return;
+      if (got <= 0) return close();
+      line_.append(buffer, static_cast<std::size_t>(got));
+      if (line_.size() > kMaxLine) return close();
+      const auto end = line_.find('\n');
+      if (end == std::string::npos) continue;
+      const std::string reply = answer(line_.substr(0, end), server_.status_);
+      // A status fits the socket's buffer; whoever does not read it is not waited for.
+      if (::send(socket_.get(), reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log::debug("control: no reader");
+      return close();
+    }
+  }
+
+  void close() {
+    auto found = server_.connections_.find(this);
+    server_.reactor_.retire(std::move(found->second));
+    server_.connections_.erase(found);
+  }
+
+  ControlServer& server_;
+  UniqueFd socket_;
+  std::string line_;
+};
+
+ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, StatusSource status)
+    : reactor_(reactor), socket_(listening_socket), status_(std::move(status)) {
+  reactor_.add(socket_, EPOLLIN, this);
+}
+
+ControlServer::~ControlServer() {
+  reactor_.remove(socket_, this);
+}
+
+void ControlServer::on_ready(std::uint32_t) {
+  for (;;) {
+    UniqueFd socket(::accept4(socket_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket) return;
+    if (connections_.size() >= kMaxConnections) continue;
+    auto connection = std::make_unique<Connection>(*this, std::move(socket));
+    auto* key = connection.get();
+    connections_.emplace(key, std::move(connection));
+  }
+}
+
+std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name) {
+  const UniqueFd socket = connect_control(paths, name);
+  const std::string request = json{{"command", "status"}}.dump() + "\n";
+  if (!socket || ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return std::nullopt;
+  std::string text;
+  const auto deadline = net::boot_time() + std::chrono::milliseconds(kPatienceMilliseconds);
+  while (text.size() < kMaxLine && text.find('\n') == std::string::npos) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - net::boot_time()).count();
+    pollfd waiting{socket.get(), POLLIN, 0};
+    if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0) return std::nullopt;
+    char buffer[4096];
+    const ssize_t got = ::recv(socket.get(), buffer, sizeof buffer, 0);
+    if (got <= 0) return std::nullopt;
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  try {
+    const json value = json::parse(text);
+    SessionStatus status;
+    status.id = value.at("id").get<std::string>();
+    status.pid = value.at("pid").get<int>();
+    status.agent = value.at("agent").get<std::string>();
+    status.credentials = value.at("credentials").get<std::vector<std::string>>();
+    status.isolation = value.at("isolation").get<std::string>();
+    status.command = value.at("command").get<std::string>();
+    status.since = value.at("since").get<std::int64_t>();
+    status.requests = value.at("requests").get<std::uint64_t>();
+    return status;
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace agentvault::session

@@ -1,0 +1,32 @@
+// The child's environment: tokens where keys were, URLs of the broker where clients read one, and none of the vault's
+// own variables.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "broker/session_state.hpp"
+
+namespace agentvault::session {
+
+struct EnvironmentRequest {
+  std::vector<std::string> inherited;  // "NAME=value"
+  const std::vector<broker::Grant>* grants;
+  std::string authority;  // of the broker
+  std::string session;
+  /// A token for one credential; for "" the session's widest one.
+  std::function<std::string(const std::string& credential)> mint;
+  /// Whether a value holds a granted secret: such a variable is taken out, whatever its name.
+  std::function<bool(std::string_view value)> holds_secret;
+};
+
+struct Environment {
+  std::vector<std::string> entries;
+  std::vector<std::string> removed;  // names of variables that held a granted secret
+};
+
+/// Throws Error(usage) when two credentials claim one variable.
+Environment build_environment(const EnvironmentRequest& request);
+
+}  // namespace agentvault::session

@@ -1,0 +1,152 @@
+#include "session/opener.hpp"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace agentvault::session {
+namespace {
+
+constexpr std::size_t kMaxText = 1 << 20;
+constexpr std::size_t kMaxSecret = 1 << 17;
+
+/// What goes through the channel: one kind byte, then fields.
+enum Message : std::uint8_t { kOpened = 1, kGrant = 2, kComplete = 3, kError = 4 };
+
+class Reader {
+ public:
+  explicit Reader(int fd) : fd_(fd) {}
+  std::uint8_t u8() { return static_cast<std::uint8_t>(number(1)); }
+  std::uint64_t u64() { return number(8); }
+  std::string text() {
+    Bytes out(size(kMaxText));
+    fill(out);
+    return {out.begin(), out.end()};
+  }
+  SecretBytes secret() {
+    SecretBytes out(size(kMaxSecret));
+    fill(out.writable());
+    return out;
+  }
+
+ private:
+  std::uint64_t number(std::size_t width) {
+    Bytes out(width);
+    fill(out);
+    return read_big_endian(out);
+  }
+  std::size_t size(std::size_t most) {
+    const auto value = number(4);
+    if (value > most) throw Error(ErrorKind::failed, "the opener sent too much");
+    return static_cast<std::size_t>(value);
+  }
+  void fill(std::span<std::uint8_t> space) {
+    if (read_up_to(fd_, space, "the opener's channel") != space.size()) {
+      throw Error(ErrorKind::failed, "the opener died", "run again with --log-level debug");
+    }
+  }
+  int fd_;
+};
+
+void send(int fd, const ByteWriter& message) {
+  write_all(fd, message.bytes(), "the opener's channel");
+}
+
+std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const std::vector<std::string>& with) {
+  std::vector<const store::CredentialRow*> rows;
+  if (with.empty()) {
+    for (const auto& row : vault.snapshot().credentials) rows.push_back(&row);
+  }
+  for (const auto& name : with) {
+    const auto* row = vault.find(name);
+    if (row == nullptr) {
+      throw Error(ErrorKind::not_found, "there is no credential named " + printable(name),
+                  "\"agentvault list\" shows the names");
+    }
+    rows.push_back(row);
+  }
+  return rows;
+}
+
+void open_and_send(const OpenRequest& request, int fd) {
+  const auto vault = keys::Vault::open(request.paths, keys::Access::read, request.tpm, request.pin);
+  const auto& snapshot = vault.snapshot();
+  send(fd, ByteWriter().u8(kOpened).u64(snapshot.stage.generation).text(snapshot.vault.tpm));
+  for (const auto* row : select(vault, request.with)) {
+    const SecretBytes secret = vault.secret_of(*row);
+    send(fd, ByteWriter().u8(kGrant).text(row->name).text(row->binding).u32(static_cast<std::uint32_t>(secret.size())));
+    write_all(fd, secret.reveal(), "the opener's channel");
+  }
+  send(fd, ByteWriter().u8(kComplete));
+}
+
+[[noreturn]] void run_opener(const OpenRequest& request, int fd) {
+  try {
+    open_and_send(request, fd);
+  } catch (const Error& error) {
+    try {
+      send(fd,
+           ByteWriter().u8(kError).u8(static_cast<std::uint8_t>(error.kind())).text(error.what()).text(error.hint()));
+    } catch (...) {
+    }
+  } catch (...) {
+  }
+  ::_exit(0);
+}
+
+Opened receive(Reader reader) {
+  Opened opened;
+  for (;;) {
+    switch (reader.u8()) {
+      case kOpened:
+        opened.generation = reader.u64();
+        opened.tpm = reader.text();
+        break;
+      case kGrant: {
+        std::string name = reader.text();
+        auto binding = provider::Binding::from_json(reader.text());
+        opened.grants.push_back({std::move(name), std::move(binding), reader.secret()});
+        break;
+      }
+      case kComplete:
+        return opened;
+      case kError: {
+        const auto kind = static_cast<ErrorKind>(reader.u8());
+        const std::string message = reader.text();
+        throw Error(kind, message, reader.text());
+      }
+      default:
+        throw Error(ErrorKind::failed, "the opener spoke out of turn");
+    }
+  }
+}
+
+}  // namespace
+
+Opened open_in_a_process_of_its_own(const OpenRequest& request) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw_errno("make a channel");
+  UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+  const pid_t pid = ::fork();
+  if (pid < 0) throw_errno("start the opener");
+  if (pid == 0) {
+    ours.reset();
+    run_opener(request, theirs.get());
+  }
+  theirs.reset();
+  try {
+    Opened opened = receive(Reader(ours.get()));
+    ::waitpid(pid, nullptr, 0);
+    return opened;
+  } catch (...) {
+    ours.reset();
+    ::waitpid(pid, nullptr, 0);
+    throw;
+  }
+}
+
+}  // namespace agentvault::session

@@ -1,0 +1,31 @@
+// The opener: a short-lived process that asks for the PIN, opens TPM and vault, hands exec what the session was
+// granted, and is gone. The master key exists there and nowhere else: ESYS leaves copies of what it unseals in its
+// heap, so only the end of the process wipes them all.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/session_state.hpp"
+#include "keys/vault.hpp"
+
+namespace agentvault::session {
+
+struct OpenRequest {
+  keys::VaultPaths paths;
+  std::optional<tpm::TransportName> tpm;
+  keys::PinSource pin;            // called in the opener
+  std::vector<std::string> with;  // names of credentials; empty: all
+};
+
+struct Opened {
+  std::uint64_t generation = 0;
+  std::string tpm;  // transport name
+  std::vector<broker::Grant> grants;
+};
+
+/// Throws what the opener threw.
+Opened open_in_a_process_of_its_own(const OpenRequest& request);
+
+}  // namespace agentvault::session

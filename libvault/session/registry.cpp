@@ -1,0 +1,84 @@
+#include "session/registry.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/encoding.hpp"
+#include "base/error.hpp"
+
+namespace agentvault::session {
+namespace {
+
+constexpr int kBacklog = 16;
+
+/// Socket paths are short by nature (108 bytes); through a descriptor of its folder any depth will do.
+class SocketAddress {
+ public:
+  SocketAddress(const keys::VaultPaths& paths, const std::string& name)
+      : folder_(::open(paths.sessions().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+    if (!folder_) throw_errno("open " + paths.sessions().string());
+    const std::string path = "/proc/self/fd/" + std::to_string(folder_.get()) + "/" + name + ".sock";
+    address_.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address_.sun_path) throw Error(ErrorKind::failed, "session name too long");
+    std::copy(path.begin(), path.end(), address_.sun_path);
+  }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address_); }
+
+ private:
+  UniqueFd folder_;
+  sockaddr_un address_{};
+};
+
+UniqueFd open_control_socket() {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket) throw_errno("open a control socket");
+  return socket;
+}
+
+}  // namespace
+
+Registration::Registration(const keys::VaultPaths& paths, const Bytes& id)
+    : paths_(paths), name_(hex(id)), socket_(open_control_socket()) {
+  make_private_directory(paths_.sessions());
+  lock_ = FileLock::acquire(paths_.sessions() / (name_ + ".lock"), std::chrono::seconds(0));
+  if (!lock_) throw Error(ErrorKind::failed, "a session of this name is running");
+  if (::bind(socket_.get(), SocketAddress(paths_, name_).get(), sizeof(sockaddr_un)) != 0 ||
+      ::listen(socket_.get(), kBacklog) != 0) {
+    throw_errno("make the session's control socket");
+  }
+}
+
+Registration::~Registration() {
+  // The lock goes last: while it is held the entry is ours.
+  ::unlink((paths_.sessions() / (name_ + ".sock")).c_str());
+  ::unlink((paths_.sessions() / (name_ + ".lock")).c_str());
+}
+
+std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(paths.sessions(), error)) {
+    if (entry.path().extension() != ".lock") continue;
+    const std::string name = entry.path().stem().string();
+    if (FileLock::held_by_someone(entry.path())) {
+      names.push_back(name);
+    } else {
+      ::unlink((paths.sessions() / (name + ".sock")).c_str());
+      ::unlink(entry.path().c_str());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket || ::connect(socket.get(), SocketAddress(paths, name).get(), sizeof(sockaddr_un)) != 0) socket.reset();
+  return socket;
+}
+
+}  // namespace agentvault::session

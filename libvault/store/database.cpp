@@ -1,0 +1,244 @@
+#include "store/database.hpp"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <sqlite3.h>
+
+#include "base/embedded_file.hpp"
+#include "base/error.hpp"
+
+namespace agentvault {
+extern const EmbeddedFile kVaultSchema[];
+}
+
+namespace agentvault::store {
+namespace {
+
+constexpr int kSchemaVersion = 1;
+constexpr int kBusyMilliseconds = 10'000;
+constexpr int kMaxValueSize = 1 << 20;
+
+/// What SQLite reports, in the words of the person who reads it.
+[[noreturn]] void explain(const SQLite::Exception& error) {
+  switch (error.getErrorCode()) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_SCHEMA:
+    case SQLITE_TOOBIG:
+    case SQLITE_ERROR:  // a table or column that is not there
+    case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT:
+      throw Error(ErrorKind::integrity, std::string("the vault's database is damaged: ") + error.what(),
+                  "put a copy of vault.db back that you trust");
+    case SQLITE_FULL:
+      throw Error(ErrorKind::failed, "the disk is full: nothing was changed", "free some space, then try again");
+    case SQLITE_READONLY:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+      throw Error(ErrorKind::failed, std::string("cannot write the vault's database: ") + error.what(),
+                  "is the file system read-only, or does the vault belong to another user?");
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      throw Error(ErrorKind::failed, "another process is using the vault's database", "wait for it, then try again");
+    default:
+      throw Error(ErrorKind::failed, std::string("the vault's database failed: ") + error.what(),
+                  "is the disk healthy?");
+  }
+}
+
+template <class Work>
+auto guarded(Work work) {
+  try {
+    return work();
+  } catch (const SQLite::Exception& error) {
+    explain(error);
+  }
+}
+
+void configure(SQLite::Database& database) {
+  sqlite3_limit(database.getHandle(), SQLITE_LIMIT_LENGTH, kMaxValueSize);
+  database.setBusyTimeout(kBusyMilliseconds);
+  // The schema of a file somebody else wrote must not make SQLite call functions.
+  sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON");
+}
+
+Bytes blob(const SQLite::Column& column) {
+  const auto* data = static_cast<const std::uint8_t*>(column.getBlob());
+  return {data, data + column.getBytes()};
+}
+
+std::uint64_t number(const SQLite::Column& column) {
+  return static_cast<std::uint64_t>(column.getInt64());
+}
+
+void bind(SQLite::Statement& statement, int at, const Bytes& value) {
+  // A null pointer would bind NULL.
+  statement.bind(at, value.empty() ? "" : static_cast<const void*>(value.data()), static_cast<int>(value.size()));
+}
+
+VaultRow read_vault(SQLite::Database& database) {
+  SQLite::Statement query(database, "SELECT id, created, tpm, storage_root, counter FROM vault");
+  if (!query.executeStep()) {
+    throw Error(ErrorKind::integrity, "the vault's database is empty", "put a copy of vault.db back that you trust");
+  }
+  return {blob(query.getColumn(0)), query.getColumn(1).getInt64(), query.getColumn(2).getString(),
+          blob(query.getColumn(3)), blob(query.getColumn(4))};
+}
+
+StageRow read_stage(SQLite::Database& database, bool newest) {
+  SQLite::Statement query(database,
+                          std::string("SELECT epoch, state, generation, sequence, sealed_public, sealed_private, "
+                                      "pin_salt, counter_key, previous, mac FROM stage ") +
+                              (newest ? "ORDER BY state = 'pending' DESC" : "WHERE state = 'current'"));
+  if (!query.executeStep()) {
+    throw Error(ErrorKind::integrity, "the vault has no sealed key", "put a copy of vault.db back that you trust");
+  }
+  StageRow row;
+  row.epoch = number(query.getColumn(0));
+  row.pending = query.getColumn(1).getString() == "pending";
+  row.generation = number(query.getColumn(2));
+  row.sequence = number(query.getColumn(3));
+  row.sealed_public = blob(query.getColumn(4));
+  row.sealed_private = blob(query.getColumn(5));
+  row.pin_salt = blob(query.getColumn(6));
+  row.counter_key = blob(query.getColumn(7));
+  row.previous = blob(query.getColumn(8));
+  row.mac = blob(query.getColumn(9));
+  return row;
+}
+
+std::vector<CredentialRow> read_credentials(SQLite::Database& database, std::uint64_t epoch) {
+  SQLite::Statement query(database,
+                          "SELECT id, name, version, binding, secret, created, changed FROM credential WHERE epoch = ? "
+                          "ORDER BY name");
+  query.bind(1, static_cast<std::int64_t>(epoch));
+  std::vector<CredentialRow> rows;
+  while (query.executeStep()) {
+    rows.push_back({blob(query.getColumn(0)), query.getColumn(1).getString(), number(query.getColumn(2)),
+                    query.getColumn(3).getString(), blob(query.getColumn(4)), query.getColumn(5).getInt64(),
+                    query.getColumn(6).getInt64()});
+  }
+  return rows;
+}
+
+}  // namespace
+
+Database::Database(std::unique_ptr<SQLite::Database> database) : database_(std::move(database)) {}
+Database::Database(Database&&) noexcept = default;
+Database::~Database() = default;
+
+Database Database::create(const std::filesystem::path& file) {
+  return guarded([&] {
+    auto database = std::make_unique<SQLite::Database>(
+        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | SQLite::OPEN_NOFOLLOW);
+    configure(*database);
+    SQLite::Transaction transaction(*database);
+    for (const auto* schema = kVaultSchema; schema->name != nullptr; ++schema) database->exec(schema->text);
+    database->exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
+    transaction.commit();
+    return Database(std::move(database));
+  });
+}
+
+Database Database::open(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file)) {
+    throw Error(ErrorKind::not_found, "there is no vault at " + file.parent_path().string(),
+                "make one with \"agentvault init\"");
+  }
+  return guarded([&] {
+    auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW);
+    configure(*database);
+    const int version = database->execAndGet("PRAGMA user_version").getInt();
+    if (version > kSchemaVersion) {
+      throw Error(ErrorKind::failed,
+                  "the vault was written by a newer agentvault (format " + std::to_string(version) +
+                      ", this one knows " + std::to_string(kSchemaVersion) + ")",
+                  "update agentvault");
+    }
+    if (version < kSchemaVersion) {
+      throw Error(ErrorKind::integrity, "the file is not a vault's database",
+                  "put a copy of vault.db back that you trust");
+    }
+    return Database(std::move(database));
+  });
+}
+
+Snapshot Database::newest() {
+  return read(true);
+}
+Snapshot Database::current() {
+  return read(false);
+}
+
+Snapshot Database::read(bool newest) {
+  return guarded([&] {
+    SQLite::Transaction transaction(*database_);
+    Snapshot snapshot;
+    snapshot.vault = read_vault(*database_);
+    snapshot.stage = read_stage(*database_, newest);
+    snapshot.credentials = read_credentials(*database_, snapshot.stage.epoch);
+    return snapshot;
+  });
+}
+
+void Database::write_vault(const VaultRow& vault) {
+  guarded([&] {
+    SQLite::Statement insert(*database_, "INSERT OR REPLACE INTO vault VALUES (1, ?, ?, ?, ?, ?)");
+    bind(insert, 1, vault.id);
+    insert.bind(2, vault.created);
+    insert.bind(3, vault.tpm);
+    bind(insert, 4, vault.storage_root);
+    bind(insert, 5, vault.counter);
+    insert.exec();
+  });
+}
+
+void Database::write_stage(const StageRow& stage, const std::vector<CredentialRow>& credentials) {
+  guarded([&] {
+    SQLite::Transaction transaction(*database_);
+    SQLite::Statement remove(*database_, "DELETE FROM stage WHERE epoch = ?");
+    remove.bind(1, static_cast<std::int64_t>(stage.epoch));
+    remove.exec();
+    SQLite::Statement insert(*database_, "INSERT INTO stage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    insert.bind(1, static_cast<std::int64_t>(stage.epoch));
+    insert.bind(2, stage.pending ? "pending" : "current");
+    insert.bind(3, static_cast<std::int64_t>(stage.generation));
+    insert.bind(4, static_cast<std::int64_t>(stage.sequence));
+    bind(insert, 5, stage.sealed_public);
+    bind(insert, 6, stage.sealed_private);
+    bind(insert, 7, stage.pin_salt);
+    bind(insert, 8, stage.counter_key);
+    bind(insert, 9, stage.previous);
+    bind(insert, 10, stage.mac);
+    insert.exec();
+    SQLite::Statement add(*database_, "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+    for (const auto& row : credentials) {
+      add.bind(1, static_cast<std::int64_t>(stage.epoch));
+      bind(add, 2, row.id);
+      add.bind(3, row.name);
+      add.bind(4, static_cast<std::int64_t>(row.version));
+      add.bind(5, row.binding);
+      bind(add, 6, row.secret);
+      add.bind(7, row.created);
+      add.bind(8, row.changed);
+      add.exec();
+      add.reset();
+    }
+    transaction.commit();
+  });
+}
+
+void Database::promote() {
+  guarded([&] {
+    SQLite::Transaction transaction(*database_);
+    database_->exec("DELETE FROM stage WHERE state = 'current'");
+    database_->exec("UPDATE stage SET state = 'current' WHERE state = 'pending'");
+    transaction.commit();
+    // The replaced stage also leaves the write-ahead log. Busy readers only postpone that.
+    database_->exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  });
+}
+
+}  // namespace agentvault::store

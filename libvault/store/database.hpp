@@ -1,0 +1,88 @@
+// The vault's database: the only place that knows SQL (schemas/vault.sql). It stores and returns rows; what they are
+// worth is for libvault/keys to find out.
+//
+// SQLite in WAL mode with synchronous=FULL: a committed transaction survives a power cut. secure_delete: what is
+// replaced is overwritten. Changes of one snapshot are one transaction.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.hpp"
+
+namespace SQLite {
+class Database;
+}
+
+namespace agentvault::store {
+
+struct VaultRow {
+  Bytes id;
+  std::int64_t created = 0;
+  std::string tpm;
+  Bytes storage_root;
+  Bytes counter;
+};
+
+struct StageRow {
+  std::uint64_t epoch = 0;
+  bool pending = false;
+  std::uint64_t generation = 0;
+  std::uint64_t sequence = 0;
+  Bytes sealed_public;
+  Bytes sealed_private;
+  Bytes pin_salt;
+  Bytes counter_key;
+  Bytes previous;
+  Bytes mac;
+};
+
+struct CredentialRow {
+  Bytes id;
+  std::string name;
+  std::uint64_t version = 0;
+  std::string binding;
+  Bytes secret;
+  std::int64_t created = 0;
+  std::int64_t changed = 0;
+};
+
+/// One stage and all that belongs to it, read in one transaction. Credentials are ordered by name.
+struct Snapshot {
+  VaultRow vault;
+  StageRow stage;
+  std::vector<CredentialRow> credentials;
+};
+
+class Database {
+ public:
+  /// Makes the file and its tables. Throws when there is one.
+  static Database create(const std::filesystem::path& file);
+  /// Throws Error(not_found) without a file, Error(integrity) for one that is damaged, and Error(failed) for a schema
+  /// newer than this program knows.
+  static Database open(const std::filesystem::path& file);
+
+  Database(Database&&) noexcept;
+  ~Database();
+
+  /// The newest stage: the pending one where there is one.
+  Snapshot newest();
+  /// The current stage, also while another one is pending.
+  Snapshot current();
+
+  void write_vault(const VaultRow& vault);
+  /// Writes a stage whole, replacing the one of the same epoch.
+  void write_stage(const StageRow& stage, const std::vector<CredentialRow>& credentials);
+  /// Makes the pending stage the current one and deletes what it replaces.
+  void promote();
+
+ private:
+  explicit Database(std::unique_ptr<SQLite::Database> database);
+  Snapshot read(bool newest);
+  std::unique_ptr<SQLite::Database> database_;
+};
+
+}  // namespace agentvault::store

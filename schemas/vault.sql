@@ -1,0 +1,41 @@
+-- The vault's database, version 1 (PRAGMA user_version). Read by people first; libvault/store is its only user.
+--
+-- Nothing in here is believed before the manifest MAC of its stage has been checked with a key that only the TPM gives.
+-- What `list`, `show` and `status` print is therefore "unverified".
+
+-- One row: what the vault is and where its TPM is.
+CREATE TABLE vault (
+  only_row     INTEGER PRIMARY KEY CHECK (only_row = 1),
+  id           BLOB    NOT NULL,  -- 16 random bytes
+  created      INTEGER NOT NULL,  -- Unix seconds
+  tpm          TEXT    NOT NULL,  -- transport name (tpm/transport.hpp); never "cmd:"
+  storage_root BLOB    NOT NULL,  -- serialised reference, pins the key's Name
+  counter      BLOB    NOT NULL   -- serialised reference of the epoch counter
+) STRICT;
+
+-- A complete state of all authority, good for one epoch. At most two: the current one, and during a barrier the one
+-- that will replace it. A pending stage that is durable is the truth: recovery only rolls forward.
+CREATE TABLE stage (
+  epoch          INTEGER PRIMARY KEY,
+  state          TEXT    NOT NULL UNIQUE CHECK (state IN ('current', 'pending')),
+  generation     INTEGER NOT NULL,  -- of the master key: changes with every rotation
+  sequence       INTEGER NOT NULL,  -- grows with every change of the manifest
+  sealed_public  BLOB    NOT NULL,  -- the sealed master key (TPM2B_PUBLIC, TPM2B_PRIVATE)
+  sealed_private BLOB    NOT NULL,
+  pin_salt       BLOB    NOT NULL,  -- scrypt salt of the TPM auth value; empty: the key is sealed without a PIN
+  counter_key    BLOB    NOT NULL,  -- P-256 key that may advance the counter: AES-256-GCM under the master key
+  previous       BLOB    NOT NULL,  -- SHA-256 of the manifest that this one succeeds; empty for the first
+  mac            BLOB    NOT NULL   -- HMAC-SHA-256 over the manifest (schemas/manifest.md)
+) STRICT;
+
+CREATE TABLE credential (
+  epoch   INTEGER NOT NULL REFERENCES stage (epoch) ON DELETE CASCADE,
+  id      BLOB    NOT NULL,  -- 16 random bytes
+  name    TEXT    NOT NULL,
+  version INTEGER NOT NULL,  -- grows when the secret or the binding is replaced
+  binding TEXT    NOT NULL,  -- JSON (schemas/binding.md): where the secret may go and how
+  secret  BLOB    NOT NULL,  -- AES-256-GCM; vault id, id, name, version and binding are associated data
+  created INTEGER NOT NULL,  -- Unix seconds
+  changed INTEGER NOT NULL,
+  PRIMARY KEY (epoch, name)
+) STRICT;

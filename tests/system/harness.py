@@ -1,0 +1,414 @@
+"""What the system tests share: a vault in a temporary directory, the real program, a real TLS upstream, a real swtpm.
+
+Every server is started, waited for and stopped here, on 127.0.0.1 and a free port, and ended by its own process id.
+"""
+import contextlib
+import http.server
+import json
+import os
+import pathlib
+import pty
+import select
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("AGENTVAULT", str(ROOT / "build/release/agentvault"))
+SHARED = ROOT.parent / "shared"
+KEY = "sk-stand-in-" + "0123456789abcdefghij"  # never a real one
+LIMIT = 60  # seconds for anything that is waited for
+
+
+def wait_for(condition, what, limit=LIMIT):
+    """Polls until condition() is true; fails loudly when it is not within the limit."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError("timed out waiting for " + what)
+
+
+class Result:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self):
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+class Certificate:
+    """A self-signed one for localhost and 127.0.0.1, made once a run."""
+
+    _made = None
+
+    def __init__(self, folder, names="DNS:localhost,IP:127.0.0.1"):
+        self.pem = folder / "ca.pem"
+        self.key = folder / "ca.key"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             "-subj", "/CN=stand-in", "-addext", "subjectAltName=" + names, "-keyout", self.key, "-out", self.pem],
+            check=True, capture_output=True)
+
+
+class Upstream:
+    """An HTTPS stand-in. `requests` holds what it saw; `routes` maps a path to a function(handler, body)."""
+
+    def __init__(self, certificate, minimum=None):
+        self.requests, self.routes, self.connections = [], {}, 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = LIMIT
+
+            def handle_any(self):
+                body = self.read_body()
+                if body is None:
+                    return
+                seen = {"method": self.command, "path": self.path, "headers": list(self.headers.items()), "body": body}
+                outer.requests.append(seen)
+                route = outer.routes.get(self.path.split("?")[0])
+                if route:
+                    return route(self, body)
+                self.answer(200, json.dumps({"ok": True, "path": self.path}).encode())
+
+            def read_body(self):
+                if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                    data = b""
+                    while True:
+                        size = int(self.rfile.readline().split(b";")[0], 16)
+                        if size == 0:
+                            self.trailers = []
+                            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                                self.trailers.append(line.strip().decode())
+                            return data
+                        data += self.rfile.read(size)
+                        self.rfile.readline()
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+            def answer(self, status, body=b"", headers=()):
+                self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def start_chunked(self, headers=()):
+                self.send_response(200)
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+
+            def chunk(self, data):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+                self.wfile.flush()
+
+            def log_message(self, *_):
+                pass
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = handle_any
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def finish_request(self, request, address):
+                outer.connections += 1
+                request.settimeout(LIMIT)
+                super().finish_request(request, address)
+
+            def handle_error(self, *_):
+                pass  # clients that go away are part of the tests
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.pem, certificate.key)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"https://localhost:{self.port}"
+
+    def header(self, index, name):
+        values = [v for k, v in self.requests[index]["headers"] if k.lower() == name.lower()]
+        return values[0] if values else None
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class RawUpstream:
+    """TLS, then whatever `script(connection, head)` does. For responses that a well-behaved server would not send."""
+
+    def __init__(self, certificate, script):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate.pem, certificate.key)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.script, self.heads, self.accepted = script, [], 0
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"https://localhost:{self.port}"
+
+    def serve(self):
+        while True:
+            try:
+                plain, _ = self.socket.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self.one, args=(plain,), daemon=True).start()
+
+    def one(self, plain):
+        with contextlib.suppress(OSError):
+            connection = self.context.wrap_socket(plain, server_side=True)
+            connection.settimeout(LIMIT)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                got = connection.recv(65536)
+                if not got:
+                    return
+                head += got
+            self.heads.append(head)
+            self.script(connection, head)
+            with contextlib.suppress(OSError):
+                connection.unwrap()
+            connection.close()
+
+    def stop(self):
+        self.socket.close()
+
+
+class Swtpm:
+    """A real swtpm server on a UNIX socket, with the control socket that tcti-swtpm needs."""
+
+    def __init__(self, folder):
+        self.state = folder / "swtpm-state"
+        self.state.mkdir(mode=0o700)
+        self.path = folder / "swtpm.sock"
+        self.start()
+
+    def start(self):
+        for path in (self.path, pathlib.Path(str(self.path) + ".ctrl")):
+            path.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.state}", "--server", f"type=unixio,path={self.path}",
+             "--ctrl", f"type=unixio,path={self.path}.ctrl", "--flags", "not-need-init,startup-clear"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(self.path.exists, "swtpm")
+
+    @property
+    def name(self):
+        return f"swtpm:path={self.path}"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(LIMIT)
+
+
+class Session:
+    """A running `exec` whose child tells its environment and then waits for its standard input to end."""
+
+    CHILD = "import os,sys,json;print(json.dumps(dict(os.environ)),flush=True);sys.stdin.read()"
+
+    def __init__(self, vault, *options):
+        self.process = subprocess.Popen(
+            vault.argv("exec", "-q", *options, "--", sys.executable, "-c", self.CHILD), env=vault.environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError("exec did not start: " + self.process.stderr.read())
+        self.environment = json.loads(line)
+        self.port = int(self.environment["AGENTVAULT_URL"].rsplit(":", 1)[1])
+        self.token = self.environment["AGENTVAULT_TOKEN"]
+
+    def connect(self):
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT)
+        return connection
+
+    def raw(self, data, half_close=False):
+        """Sends bytes, returns everything until the broker closes."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            if half_close:
+                connection.shutdown(socket.SHUT_WR)
+            return read_until_closed(connection)
+
+    def request(self, method, path, token=None, headers=(), body=None):
+        """One request on a connection of its own: (status, headers, body)."""
+        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Connection: close"]
+        lines += [f"Authorization: Bearer {self.token if token is None else token}"] if token != "" else []
+        lines += [f"{name}: {value}" for name, value in headers]
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        return parse_response(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")))
+
+    def stop(self):
+        self.process.stdin.close()
+        code = self.process.wait(LIMIT)
+        self.stderr = self.process.stderr.read()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+
+def read_until_closed(connection):
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while got := connection.recv(65536):
+            data += got
+    return data
+
+
+def parse_response(data):
+    head, _, rest = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
+    lookup = {name.lower(): value for name, value in headers}
+    if lookup.get("transfer-encoding", "").lower() == "chunked":
+        body = b""
+        while rest:
+            size, _, rest = rest.partition(b"\r\n")
+            size = int(size, 16)
+            if size == 0:
+                break
+            body, rest = body + rest[:size], rest[size + 2:]
+        rest = body
+    return int(lines[0].split()[1]), lookup, rest
+
+
+class Vault:
+    """A vault directory and the program that works on it, as a user would call it."""
+
+    def __init__(self, folder, tpm="embedded"):
+        self.folder, self.path, self.tpm = folder, folder / "vault", tpm
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("AGENTVAULT", "OPENAI", "ANTHROPIC"))}
+        self.environment["AGENTVAULT_HOME"] = str(self.path)
+
+    def argv(self, *words):
+        return [PROGRAM, *map(str, words)]
+
+    def run(self, *words, stdin="", env=None, **options):
+        done = subprocess.run(self.argv(*words), input=stdin, env={**self.environment, **(env or {})}, text=True,
+                              capture_output=True, timeout=LIMIT, **options)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def init(self, *options):
+        return self.run("init", "--tpm", self.tpm, *options)
+
+    def add(self, name, *options, secret=KEY):
+        return self.run("add", name, "--stdin", *options, stdin=secret)
+
+    def events(self):
+        lines = []
+        for file in sorted((self.path / "audit").glob("*/events.jsonl")):
+            lines += [json.loads(line) for line in file.read_text().splitlines()]
+        return lines
+
+
+def run_on_terminal(argv, env, answers, limit=LIMIT):
+    """Runs on a pseudo terminal; `answers` are (text to wait for, text to type). Returns (exit code, output)."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvpe(argv[0], argv, env)
+    output, end = b"", time.monotonic() + limit
+    pending = list(answers)
+    while time.monotonic() < end:
+        ready, _, _ = select.select([master], [], [], 0.1)
+        if ready:
+            try:
+                got = os.read(master, 4096)
+            except OSError:
+                break
+            if not got:
+                break
+            output += got
+        while pending and pending[0][0].encode() in output:
+            os.write(master, pending.pop(0)[1].encode())
+    else:
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    os.close(master)
+    return os.waitstatus_to_exitcode(status), output.decode(errors="replace")
+
+
+class SystemTest(unittest.TestCase):
+    """A folder of its own for every test, and everything that was started ends with it."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="agentvault-test-"))
+        self.addCleanup(shutil.rmtree, self.folder, True)
+        self.certificate = Certificate(self.folder)
+
+    def upstream(self):
+        server = Upstream(self.certificate)
+        self.addCleanup(server.stop)
+        return server
+
+    def raw_upstream(self, script):
+        server = RawUpstream(self.certificate, script)
+        self.addCleanup(server.stop)
+        return server
+
+    def swtpm(self):
+        server = Swtpm(self.folder)
+        self.addCleanup(server.stop)
+        return server
+
+    def vault(self, tpm="embedded"):
+        vault = Vault(self.folder, tpm)
+        self.ok(vault.init())
+        return vault
+
+    def session(self, vault, *options):
+        session = Session(vault, *options)
+        self.addCleanup(lambda: session.process.poll() is None and session.stop())
+        return session
+
+    def broker(self, upstream, *options):
+        """A vault with one credential named `api` for this upstream, and a session."""
+        vault = self.vault()
+        self.ok(vault.add("api", "--url", upstream.url, "--ca-file", self.certificate.pem, *options))
+        return vault, self.session(vault)
+
+    def ok(self, result):
+        self.assertEqual(result.code, 0, result)
+        return result
+
+    def refused(self, result, code, message, hint):
+        """One line of error, one line of hint, the documented exit code."""
+        self.assertEqual(result.code, code, result)
+        self.assertIn("agentvault: error: ", result.err)
+        self.assertIn(message, result.err)
+        self.assertIn("hint: ", result.err)
+        self.assertIn(hint, result.err)
+        self.assertNotIn(KEY, result.err + result.out)
+        return result
+
+    def assert_error(self, response, status, code):
+        self.assertEqual(response[0], status, response)
+        error = json.loads(response[2])["error"]
+        self.assertEqual(error["code"], code)
+        self.assertTrue(error["message"] and error["hint"])
+
+
+def main():
+    unittest.main(verbosity=1)

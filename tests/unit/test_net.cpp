@@ -1,0 +1,106 @@
+#include "catch.hpp"
+#include "net/address_guard.hpp"
+#include "net/origin.hpp"
+#include "net/reactor.hpp"
+
+using namespace agentvault::net;
+
+namespace {
+AddressClass kind(const char* text) {
+  return classify(*Address::parse_literal(text, 443));
+}
+}  // namespace
+
+TEST_CASE("private, loopback and special addresses are local in all their forms") {
+  for (const char* text : {"127.0.0.1",
+                           "127.9.9.9",
+                           "10.0.0.1",
+                           "172.16.0.1",
+                           "172.31.255.255",
+                           "192.168.1.1",
+                           "169.254.1.1",
+                           "100.64.0.1",
+                           "100.127.255.255",
+                           "0.0.0.0",
+                           "224.0.0.1",
+                           "255.255.255.255",
+                           "198.18.0.1",
+                           "192.0.2.1",
+                           "::",
+                           "::1",
+                           "fe80::1",
+                           "fc00::1",
+                           "fdff::1",
+                           "ff02::1",
+                           "::127.0.0.1",
+                           "::ffff:10.0.0.1",
+                           "::ffff:127.0.0.1",
+                           "64:ff9b::10.0.0.1",
+                           "64:ff9b:1::1",
+                           "2002:7f00:1::",
+                           "2002:a00:1::",
+                           "2001:db8::1",
+                           "2001::1"}) {
+    INFO(text);
+    CHECK(kind(text) == AddressClass::local);
+  }
+}
+
+TEST_CASE("public addresses are open") {
+  for (const char* text : {"1.1.1.1", "172.32.0.1", "172.15.255.255", "100.63.255.255", "100.128.0.1", "192.169.0.1",
+                           "11.0.0.1", "2606:4700::1", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2002:101:101::"}) {
+    INFO(text);
+    CHECK(kind(text) == AddressClass::open);
+  }
+}
+
+TEST_CASE("metadata services are never reached") {
+  for (const char* text : {"169.254.169.254", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254",
+                           "2002:a9fe:a9fe::", "169.254.170.2", "100.100.100.200"}) {
+    INFO(text);
+    CHECK(kind(text) == AddressClass::metadata);
+  }
+}
+
+TEST_CASE("the machine's own addresses count as local") {
+  CHECK(classify_on_this_machine(*Address::parse_literal("127.0.0.1", 1)) == AddressClass::local);
+}
+
+TEST_CASE("odd spellings of IPv4 are no literals") {
+  for (const char* text : {"127.1", "0x7f.0.0.1", "0177.0.0.1", "2130706433", "127.0.0.1 ", "1.2.3.4.5", "::1%lo"}) {
+    CHECK_FALSE(Address::parse_literal(text, 1));
+  }
+}
+
+TEST_CASE("timers run in order, and a cancelled one never") {
+  using namespace std::chrono_literals;
+  Reactor reactor;
+  std::string order;
+  reactor.after(2ms, [&] {
+    order += "b";
+    reactor.stop();
+  });
+  reactor.after(1ms, [&] { order += "a"; });
+  reactor.cancel(reactor.after(0ms, [&] { order += "x"; }));
+  reactor.defer([&] { order += "0"; });
+  reactor.run();
+  CHECK(order == "0ab");
+}
+
+TEST_CASE("what is retired lives until its callback has returned") {
+  Reactor reactor;
+  bool destroyed = false;
+  struct Thing {
+    bool& flag;
+    ~Thing() { flag = true; }
+  };
+  reactor.defer([&] {
+    reactor.retire(std::make_unique<Thing>(destroyed));
+    CHECK_FALSE(destroyed);
+    reactor.defer([&] {
+      CHECK(destroyed);
+      reactor.stop();
+    });
+  });
+  reactor.run();
+}

@@ -1,0 +1,82 @@
+// ESYS made safe to use, for this room only: results freed, failures thrown, sessions and objects flushed.
+#pragma once
+
+#include <tss2/tss2_esys.h>
+
+#include <memory>
+#include <string>
+
+#include "tpm/filter.hpp"
+#include "tpm/tpm.hpp"
+
+namespace agentvault::tpm {
+
+struct Tpm::Inside {
+  Inside(std::unique_ptr<Transport> transport, bool without_manager);
+  ~Inside();
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+  /// Throws what a failed call means: the transport's own error first, else the TPM's refusal.
+  void check(TSS2_RC rc, const char* command);
+
+  Filter filter;
+  bool without_manager;
+  ESYS_CONTEXT* esys = nullptr;
+};
+
+/// Runs a call that takes room in the TPM; when the TPM is full of a dead process's leftovers, which nobody but us can
+/// clean up without a resource manager, flushes them all and tries once more.
+template <class Call>
+void with_room(Tpm& tpm, const char* command, Call call);
+
+struct EsysFree {
+  void operator()(void* memory) const { Esys_Free(memory); }
+};
+template <class T>
+using EsysResult = std::unique_ptr<T, EsysFree>;
+
+/// A transient object or session: flushed on destruction, unless the TPM has already dropped it.
+class Handle {
+ public:
+  Handle(Tpm& tpm, ESYS_TR handle) : tpm_(&tpm), handle_(handle) {}
+  Handle(Handle&& other) noexcept : tpm_(other.tpm_), handle_(other.release()) {}
+  Handle& operator=(Handle&&) = delete;
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle();
+
+  ESYS_TR get() const { return handle_; }
+  ESYS_TR release() {
+    const ESYS_TR handle = handle_;
+    handle_ = ESYS_TR_NONE;
+    return handle;
+  }
+
+ private:
+  Tpm* tpm_;
+  ESYS_TR handle_;
+};
+
+/// A session salted to the storage root key, AES-128-CFB. Salt is mandatory: without it the bus can be read offline.
+/// Policy sessions end with their first use (continueSession clear): release() the handle after it.
+Handle start_session(Tpm& tpm, ESYS_TR storage_root, TPM2_SE type, TPMA_SESSION attributes);
+
+/// A handle from its serialised form: no command is sent. The form holds the Name, so a swapped object is noticed.
+ESYS_TR deserialize(Tpm& tpm, ByteView blob);
+Bytes serialize(Tpm& tpm, ESYS_TR handle);
+
+std::vector<TPM2_HANDLE> list_handles(Tpm& tpm, TPM2_HANDLE first);
+void flush_leftovers(Tpm& tpm);
+
+template <class Call>
+void with_room(Tpm& tpm, const char* command, Call call) {
+  TSS2_RC rc = call();
+  if (refusal(rc) == Refusal::out_of_memory && tpm.inside().without_manager) {
+    flush_leftovers(tpm);
+    rc = call();
+  }
+  tpm.inside().check(rc, command);
+}
+
+}  // namespace agentvault::tpm
