@@ -2,6 +2,7 @@
 
 // The one source that pays for CLI11.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -55,7 +56,6 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--isolation", a.isolation, "only \"off\" in this version");
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
   exec->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
-  exec->prefix_command();
 
   app.add_subcommand("sessions", "show the running sessions");
 
@@ -89,16 +89,33 @@ void define(CLI::App& app, Arguments& a) {
   define_session_commands(app, a);
 }
 
-/// The child's command stands behind "--" or begins with the first word that is no option of exec's.
-std::vector<std::string> child_command(const CLI::App& exec, std::vector<std::string> behind_dashes) {
-  auto words = exec.remaining();
-  std::erase(words, "--");
-  if (!words.empty() && words.front().starts_with("-")) {
-    throw Error(ErrorKind::usage, "exec knows no option " + words.front(),
-                "options of the command go behind it, or behind --");
+/// Takes the child's command off the end of exec's words: what stands behind "--", or begins with the first word that
+/// is neither an option nor an option's value. Its own options are none of ours.
+std::vector<std::string> take_child_command(const CLI::App& app, std::vector<std::string>& words) {
+  const auto* exec = app.get_subcommand("exec");
+  bool in_exec = false;
+  for (auto at = words.begin(); at != words.end(); ++at) {
+    const bool dashes = *at == "--";
+    if (dashes || (in_exec && !at->starts_with("-"))) {
+      if (!in_exec)
+        throw Error(ErrorKind::usage, "only exec takes a command behind --",
+                    "\"agentvault --help\" shows the commands");
+      std::vector<std::string> child(dashes ? at + 1 : at, words.end());
+      words.erase(at, words.end());
+      return child;
+    }
+    if (at->starts_with("-")) {
+      const std::string name = at->substr(0, at->find('='));
+      const auto* option = exec->get_option_no_throw(name);
+      if (option == nullptr) option = app.get_option_no_throw(name);
+      const bool has_value = option != nullptr && option->get_items_expected_max() > 0 && name == *at;
+      if (has_value && at + 1 != words.end()) ++at;
+    } else {
+      in_exec = *at == "exec";
+      if (!in_exec && std::find(words.begin(), words.end(), "--") == words.end()) return {};
+    }
   }
-  words.insert(words.end(), behind_dashes.begin(), behind_dashes.end());
-  return words;
+  return {};
 }
 
 CommandShape shape_of(const CLI::App& app) {
@@ -120,16 +137,12 @@ std::optional<tpm::TransportName> Arguments::tpm_override() const {
 
 std::optional<Arguments> parse_arguments(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
-  // What stands behind "--" is the child's, whatever it looks like.
-  const auto dashes = std::find(words.begin(), words.end(), "--");
-  std::vector<std::string> behind(dashes == words.end() ? dashes : dashes + 1, words.end());
-  words.erase(dashes, words.end());
-  std::reverse(words.begin(), words.end());  // as CLI11 takes a vector
-
   Arguments arguments;
   CLI::App app("Keeps API keys away from agents: keys stay sealed to the TPM, agents hold short-lived tokens.",
                "agentvault");
   define(app, arguments);
+  arguments.child = take_child_command(app, words);
+  std::reverse(words.begin(), words.end());  // as CLI11 takes a vector
   try {
     app.parse(words);
   } catch (const CLI::Success& asked) {
@@ -142,11 +155,6 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
   for (const auto* level = &app; !level->get_subcommands().empty();) {
     level = level->get_subcommands().front();
     arguments.command.push_back(level->get_name());
-  }
-  if (arguments.command.front() == "exec") {
-    arguments.child = child_command(*app.get_subcommand("exec"), behind);
-  } else if (!behind.empty()) {
-    throw Error(ErrorKind::usage, "only exec takes a command behind --", "\"agentvault --help\" shows the commands");
   }
   arguments.vault = fs::absolute(arguments.vault).lexically_normal();
   if (arguments.vault.filename().empty()) arguments.vault = arguments.vault.parent_path();

@@ -60,6 +60,9 @@ int run_exec(const Arguments& arguments) {
     // 1 would look like the child's own status.
     const int code = report(error);
     return error.kind() == ErrorKind::failed ? kExecItselfFailed : code;
+  } catch (const std::exception& error) {
+    report(Error(ErrorKind::failed, error.what(), "run again with --log-level debug"));
+    return kExecItselfFailed;
   }
 }
 

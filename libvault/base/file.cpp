@@ -71,8 +71,10 @@ void replace_file(const std::filesystem::path& path, ByteView contents) {
 }
 
 void make_private_directory(const std::filesystem::path& path) {
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path());
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw_errno("create " + path.string());
+  std::error_code error;
+  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
+  if (::mkdir(path.c_str(), 0700) == 0) return;
+  if (errno != EEXIST || !std::filesystem::is_directory(path, error)) throw_errno("create the folder " + path.string());
 }
 
 std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path, std::chrono::milliseconds patience) {

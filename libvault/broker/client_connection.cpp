@@ -93,9 +93,12 @@ bool ClientConnection::read_head() {
   if (std::holds_alternative<http::Incomplete>(parsed)) return false;
   if (const auto* bad = std::get_if<http::Malformed>(&parsed)) {
     is_head_ = false;
-    refuse({bad->status, "malformed_request", "the request is refused: " + bad->reason,
-            "send plain, unambiguous HTTP/1.1"},
-           false);
+    Request unreadable;
+    unreadable.number = context_.session.next_request();
+    const Refusal refusal{bad->status, "malformed_request", "the request is refused: " + bad->reason,
+                          "send plain, unambiguous HTTP/1.1"};
+    record(context_.session, unreadable, {}, refusal);
+    refuse(refusal, false);
     return false;
   }
   auto& [head, size] = std::get<http::Parsed<http::RequestHead>>(parsed);
@@ -109,7 +112,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   is_http10_ = head.minor_version == 0;
   body_ = http::BodyDecoder(head.framing);
   continue_expected_ = head.fields.lists("expect", "100-continue") && !body_.done() && !is_http10_;
-  const bool keep_alive = head.keep_alive();
+  keep_alive_ = head.keep_alive();
 
   Request request;
   request.number = context_.session.next_request();
@@ -124,7 +127,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   }
   if (auto failure = record(context_.session, request, decision, refusal)) refusal = std::move(failure);
   // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
-  if (refusal) return refuse(*refusal, keep_alive && !continue_expected_);
+  if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_);
 
   request.token = nullptr;  // judged; the next request may move it
   state_ = State::exchange;
@@ -247,7 +250,7 @@ void ClientConnection::exchange_complete(bool keep_alive) {
 
 void ClientConnection::exchange_refused(const Refusal& refusal) {
   context_.reactor.retire(std::move(exchange_));
-  refuse(refusal, body_.done() && !is_http10_ && !input_ended_);
+  refuse(refusal, body_.done() && keep_alive_ && !input_ended_);
 }
 
 void ClientConnection::exchange_broken() {

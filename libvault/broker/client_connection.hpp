@@ -67,6 +67,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient 
   bool continue_expected_ = false;
   bool input_ended_ = false;
   bool is_head_ = false;
+  bool keep_alive_ = true;  // as the client asked for the current request
   bool is_http10_ = false;
   std::size_t discarded_ = 0;
   bool process_scheduled_ = false;

@@ -127,6 +127,7 @@ class Upstream:
             def finish_request(self, request, address):
                 outer.connections += 1
                 request.settimeout(LIMIT)
+                request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 super().finish_request(request, address)
 
             def handle_error(self, *_):
