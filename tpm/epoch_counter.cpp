@@ -84,10 +84,9 @@ void satisfy_write_policy(Tpm& tpm, ESYS_TR session, const P256Key& key) {
   auto& inside = tpm.inside();
   const TPM2B_PUBLIC area = public_area(key);
   ESYS_TR loaded = ESYS_TR_NONE;
-  with_room(tpm, "LoadExternal", [&] {
-    return Esys_LoadExternal(inside.esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, nullptr, &area, ESYS_TR_RH_OWNER,
-                             &loaded);
-  });
+  inside.check(Esys_LoadExternal(inside.esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, nullptr, &area,
+                                 ESYS_TR_RH_OWNER, &loaded),
+               "LoadExternal");
   const Handle verifier(tpm, loaded);
 
   TPM2B_NONCE* nonce = nullptr;
@@ -123,23 +122,7 @@ void increment(Tpm& tpm, ESYS_TR index, const P256Key& key) {
   session.release();
 }
 
-}  // namespace
-
-Bytes define_counter(Tpm& tpm, const P256Key& key) {
-  const ESYS_TR index = define_index(tpm, write_policy(key));
-  increment(tpm, index, key);
-  // Only now: the Name covers "written", which the first increment sets.
-  return serialize(tpm, index);
-}
-
-void undefine_counter(Tpm& tpm, ByteView counter) {
-  const ESYS_TR index = deserialize(tpm, counter);
-  tpm.inside().check(
-      Esys_NV_UndefineSpace(tpm.inside().esys, ESYS_TR_RH_OWNER, index, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE),
-      "NV_UndefineSpace");
-}
-
-std::uint64_t read_counter(Tpm& tpm, ByteView storage_root, ByteView counter) {
+std::uint64_t read(Tpm& tpm, ByteView storage_root, ByteView counter) {
   auto& inside = tpm.inside();
   const ESYS_TR root = deserialize(tpm, storage_root);
   const ESYS_TR index = deserialize(tpm, counter);
@@ -154,11 +137,31 @@ std::uint64_t read_counter(Tpm& tpm, ByteView storage_root, ByteView counter) {
   return read_big_endian({data->buffer, kCounterSize});
 }
 
+}  // namespace
+
+Bytes define_counter(Tpm& tpm, const P256Key& key) {
+  const ESYS_TR index = define_index(tpm, write_policy(key));
+  retry_when_full(tpm, [&] { increment(tpm, index, key); });
+  // Only now: the Name covers "written", which the first increment sets.
+  return serialize(tpm, index);
+}
+
+void undefine_counter(Tpm& tpm, ByteView counter) {
+  const ESYS_TR index = deserialize(tpm, counter);
+  tpm.inside().check(
+      Esys_NV_UndefineSpace(tpm.inside().esys, ESYS_TR_RH_OWNER, index, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE),
+      "NV_UndefineSpace");
+}
+
+std::uint64_t read_counter(Tpm& tpm, ByteView storage_root, ByteView counter) {
+  return retry_when_full(tpm, [&] { return read(tpm, storage_root, counter); });
+}
+
 void increment_counter(Tpm& tpm, ByteView counter, const P256Key& key) {
   const ESYS_TR index = deserialize(tpm, counter);
   for (int wait_ms = 500;; wait_ms *= 2) {
     try {
-      return increment(tpm, index, key);
+      return retry_when_full(tpm, [&] { increment(tpm, index, key); });
     } catch (const TpmError& error) {
       if (refusal(error.rc()) != Refusal::nv_rate || wait_ms > 3000) throw;
       ::poll(nullptr, 0, wait_ms);

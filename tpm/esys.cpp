@@ -30,10 +30,9 @@ Handle start_session(Tpm& tpm, ESYS_TR storage_root, TPM2_SE type, TPMA_SESSION 
   symmetric.mode.aes = TPM2_ALG_CFB;
   ESYS_TR session = ESYS_TR_NONE;
   auto* esys = tpm.inside().esys;
-  with_room(tpm, "StartAuthSession", [&] {
-    return Esys_StartAuthSession(esys, storage_root, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, nullptr,
-                                 type, &symmetric, TPM2_ALG_SHA256, &session);
-  });
+  tpm.inside().check(Esys_StartAuthSession(esys, storage_root, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE,
+                                           nullptr, type, &symmetric, TPM2_ALG_SHA256, &session),
+                     "StartAuthSession");
   Handle handle(tpm, session);
   tpm.inside().check(Esys_TRSess_SetAttributes(esys, session, attributes, 0xff), "SetAttributes");
   return handle;

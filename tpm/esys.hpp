@@ -11,6 +11,8 @@
 
 namespace agentvault::tpm {
 
+void flush_leftovers(Tpm& tpm);
+
 struct Tpm::Inside {
   Inside(std::unique_ptr<Transport> transport, bool without_manager);
   ~Inside();
@@ -25,10 +27,18 @@ struct Tpm::Inside {
   ESYS_CONTEXT* esys = nullptr;
 };
 
-/// Runs a call that takes room in the TPM; when the TPM is full of a dead process's leftovers, which nobody but us can
-/// clean up without a resource manager, flushes them all and tries once more.
-template <class Call>
-void with_room(Tpm& tpm, const char* command, Call call);
+/// Runs an operation; when the TPM is full of a dead process's leftovers, which nobody but us can clean up without a
+/// resource manager, flushes them all and runs it once more. All of it: what it had loaded itself is flushed, too.
+template <class Operation>
+auto retry_when_full(Tpm& tpm, Operation operation) {
+  try {
+    return operation();
+  } catch (const TpmError& error) {
+    if (refusal(error.rc()) != Refusal::out_of_memory || !tpm.inside().without_manager) throw;
+  }
+  flush_leftovers(tpm);
+  return operation();
+}
 
 struct EsysFree {
   void operator()(void* memory) const { Esys_Free(memory); }
@@ -67,16 +77,5 @@ ESYS_TR deserialize(Tpm& tpm, ByteView blob);
 Bytes serialize(Tpm& tpm, ESYS_TR handle);
 
 std::vector<TPM2_HANDLE> list_handles(Tpm& tpm, TPM2_HANDLE first);
-void flush_leftovers(Tpm& tpm);
-
-template <class Call>
-void with_room(Tpm& tpm, const char* command, Call call) {
-  TSS2_RC rc = call();
-  if (refusal(rc) == Refusal::out_of_memory && tpm.inside().without_manager) {
-    flush_leftovers(tpm);
-    rc = call();
-  }
-  tpm.inside().check(rc, command);
-}
 
 }  // namespace agentvault::tpm

@@ -71,17 +71,14 @@ Handle load(Tpm& tpm, ESYS_TR root, const SealedKey& key) {
   const auto public_area = unmarshal<TPM2B_PUBLIC>(key.public_area, Tss2_MU_TPM2B_PUBLIC_Unmarshal);
   const auto private_area = unmarshal<TPM2B_PRIVATE>(key.private_area, Tss2_MU_TPM2B_PRIVATE_Unmarshal);
   ESYS_TR loaded = ESYS_TR_NONE;
-  with_room(tpm, "Load", [&] {
-    return Esys_Load(tpm.inside().esys, root, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &private_area, &public_area,
-                     &loaded);
-  });
+  tpm.inside().check(Esys_Load(tpm.inside().esys, root, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &private_area,
+                               &public_area, &loaded),
+                     "Load");
   return {tpm, loaded};
 }
 
-}  // namespace
-
-SealedKey seal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
-               const SecretBytes* auth, DictionaryAttack dictionary_attack) {
+SealedKey seal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
+                    const SecretBytes* auth, DictionaryAttack dictionary_attack) {
   auto& inside = tpm.inside();
   const ESYS_TR root = deserialize(tpm, parent.storage_root);
   const ESYS_TR counter = deserialize(tpm, parent.counter);
@@ -113,8 +110,8 @@ SealedKey seal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const
   return {marshal(*public_area, Tss2_MU_TPM2B_PUBLIC_Marshal), marshal(*private_area, Tss2_MU_TPM2B_PRIVATE_Marshal)};
 }
 
-SecretBytes unseal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
-                   const SecretBytes* auth) {
+SecretBytes unseal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
+                        const SecretBytes* auth) {
   auto& inside = tpm.inside();
   const ESYS_TR root = deserialize(tpm, parent.storage_root);
   const ESYS_TR counter = deserialize(tpm, parent.counter);
@@ -145,6 +142,18 @@ SecretBytes unseal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, c
   SecretBytes secret = SecretBytes::copy_of({data->buffer, data->size});
   wipe({data->buffer, data->size});
   return secret;
+}
+
+}  // namespace
+
+SealedKey seal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
+               const SecretBytes* auth, DictionaryAttack dictionary_attack) {
+  return retry_when_full(tpm, [&] { return seal_once(tpm, parent, epoch, secret, auth, dictionary_attack); });
+}
+
+SecretBytes unseal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
+                   const SecretBytes* auth) {
+  return retry_when_full(tpm, [&] { return unseal_once(tpm, parent, epoch, key, auth); });
 }
 
 }  // namespace agentvault::tpm

@@ -57,10 +57,9 @@ ESYS_TR create(Tpm& tpm) {
   const TPM2B_DATA outside{};
   const TPML_PCR_SELECTION no_pcrs{};
   ESYS_TR made = ESYS_TR_NONE;
-  with_room(tpm, "CreatePrimary", [&] {
-    return Esys_CreatePrimary(esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &no_auth, &wanted,
-                              &outside, &no_pcrs, &made, nullptr, nullptr, nullptr, nullptr);
-  });
+  tpm.inside().check(Esys_CreatePrimary(esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &no_auth,
+                                        &wanted, &outside, &no_pcrs, &made, nullptr, nullptr, nullptr, nullptr),
+                     "CreatePrimary");
   const Handle transient(tpm, made);
   ESYS_TR persistent = ESYS_TR_NONE;
   tpm.inside().check(Esys_EvictControl(esys, ESYS_TR_RH_OWNER, made, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
@@ -73,7 +72,7 @@ ESYS_TR create(Tpm& tpm) {
 
 Bytes provision_storage_root(Tpm& tpm) {
   ESYS_TR root = existing(tpm);
-  if (root == ESYS_TR_NONE) root = create(tpm);
+  if (root == ESYS_TR_NONE) root = retry_when_full(tpm, [&] { return create(tpm); });
   return serialize(tpm, root);
 }
 

@@ -19,6 +19,8 @@
 namespace agentvault::tpm {
 namespace {
 
+constexpr std::chrono::seconds kLockPatience{10};
+
 class TctiTransport final : public Transport {
  public:
   TctiTransport(TSS2_TCTI_INIT_FUNC init, const std::string& configuration, const std::string& what) : what_(what) {
@@ -80,6 +82,30 @@ void check_device(const std::string& path) {
   throw_errno("open " + path);
 }
 
+/// swtpm has no resource manager: two at once would fill it, and clean up each other's sessions.
+class LockedTransport final : public Transport {
+ public:
+  LockedTransport(FileLock lock, std::unique_ptr<Transport> below) : lock_(std::move(lock)), below_(std::move(below)) {}
+  Bytes exchange(ByteView command) override { return below_->exchange(command); }
+
+ private:
+  FileLock lock_;
+  std::unique_ptr<Transport> below_;
+};
+
+std::unique_ptr<Transport> open_swtpm(const std::string& socket) {
+  if (::access(socket.c_str(), F_OK) != 0) {
+    throw Error(ErrorKind::tpm, "cannot reach the swtpm server at " + socket, "is it running, and is the path right?");
+  }
+  auto lock = FileLock::acquire(socket + ".lock", kLockPatience);
+  if (!lock)
+    throw Error(ErrorKind::tpm, "another process is using the swtpm server at " + socket,
+                "wait for it, then try again");
+  return std::make_unique<LockedTransport>(
+      std::move(*lock),
+      std::make_unique<TctiTransport>(Tss2_Tcti_Swtpm_Init, "path=" + socket, "swtpm server at " + socket));
+}
+
 std::unique_ptr<Transport> open_tabrmd() {
   // The only library opened late, by a fixed soname: most machines do not have it.
   void* library = ::dlopen("libtss2-tcti-tabrmd.so.0", RTLD_NOW | RTLD_LOCAL);
@@ -99,8 +125,7 @@ std::unique_ptr<Transport> open_tcti(const TransportName& name) {
       check_device(name.argument);
       return std::make_unique<TctiTransport>(Tss2_Tcti_Device_Init, name.argument, "TPM " + name.argument);
     case TransportKind::swtpm:
-      return std::make_unique<TctiTransport>(Tss2_Tcti_Swtpm_Init, "path=" + name.argument,
-                                             "swtpm server at " + name.argument);
+      return open_swtpm(name.argument);
     case TransportKind::command:
       return std::make_unique<TctiTransport>(Tss2_Tcti_Cmd_Init, name.argument, "TPM command");
     case TransportKind::tabrmd:

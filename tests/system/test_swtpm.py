@@ -1,0 +1,167 @@
+"""The whole program against a real swtpm server: the main job, the number of commands, PIN and lock-out, faults."""
+import json
+import pathlib
+import subprocess
+import sys
+import threading
+
+from harness import KEY, LIMIT, SystemTest, Vault, main, wait_for
+
+PROXY = pathlib.Path(__file__).with_name("tpm_proxy.py")
+FLUSH, NV_INCREMENT, UNSEAL, POLICY_NV, LOAD, START_SESSION = "165", "134", "15e", "149", "157", "176"
+
+
+class SwtpmTest(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.tpm = self.swtpm()
+        self.log = self.folder / "commands"
+        self.pin = self.folder / "pin"
+        self.pin.write_text("2468")
+        self.pin.chmod(0o600)
+        self.wrong = self.folder / "wrong"
+        self.wrong.write_text("1111")
+        self.wrong.chmod(0o600)
+
+    def proxy(self, *options):
+        return "cmd:" + " ".join(map(str, [sys.executable, PROXY, self.tpm.path, f"log={self.log}", *options]))
+
+    def commands(self):
+        sent = self.log.read_text().split() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return [code for code in sent if code != FLUSH]
+
+    def epoch(self, vault):
+        return json.loads(vault.run("status", "--json").out)["epoch"]
+
+    def test_the_main_job(self):
+        upstream = self.upstream()
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("api", "--url", upstream.url, "--ca-file", self.certificate.pem))
+        session = self.session(vault)
+        self.assertEqual(session.request("GET", "/api/x")[0], 200)
+        self.assertEqual(upstream.header(0, "Authorization"), "Bearer " + KEY)
+        self.assertIn("swtpm emulator", vault.run("exec", "--", "true").err)
+
+    def test_exec_sends_four_commands(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("openai"))
+        self.ok(vault.run("--tpm", self.proxy(), "exec", "-q", "--", "true"))
+        self.assertEqual(self.commands(), [START_SESSION, POLICY_NV, LOAD, UNSEAL])
+
+    def test_exec_with_a_pin_sends_five(self):
+        vault = Vault(self.folder, self.tpm.name)
+        self.ok(vault.init("--pin-file", self.pin))
+        self.ok(vault.run("exec", "-q", "--pin-file", self.pin, "--", "true"))  # the first one after a reset may be asked twice
+        self.ok(vault.run("--tpm", self.proxy(), "exec", "-q", "--pin-file", self.pin, "--", "true"))
+        self.assertEqual(len(self.commands()), 5)
+
+    def test_many_runs_leave_nothing_behind_in_the_tpm(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("openai"))
+        for _ in range(8):
+            self.ok(vault.run("exec", "-q", "--", "true"))
+            self.ok(vault.add("openai", "--replace"))
+
+    def test_leftovers_of_the_dead_are_cleaned_up(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("openai"))
+        for _ in range(6):  # three sessions and three objects fill it
+            self.assertNotEqual(vault.run("--tpm", self.proxy(f"die={UNSEAL}"), "exec", "-q", "--", "true").code, 0)
+        self.ok(vault.run("exec", "-q", "--", "true"))
+
+    def test_the_counter_survives_a_restart_of_the_tpm(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("openai"))
+        old = (vault.path / "vault.db").read_bytes()
+        self.ok(vault.run("remove", "openai"))
+        self.tpm.stop()
+        self.tpm.start()
+        self.ok(vault.run("exec", "-q", "--", "true"))
+        (vault.path / "vault.db").write_bytes(old)
+        self.refused(vault.run("exec", "--", "true"), 6, "older than the TPM's epoch", "newest copy")
+
+    def test_a_wrong_pin_and_then_the_lock_out(self):
+        vault = Vault(self.folder, self.tpm.name)
+        self.ok(vault.init("--pin-file", self.pin))
+        self.ok(vault.add("openai", "--pin-file", self.pin))
+        self.refused(vault.run("exec", "--pin-file", self.wrong, "--", "true"), 5, "wrong PIN", "try again")
+        self.ok(vault.run("exec", "-q", "--pin-file", self.pin, "--", "true"))
+        def locked():
+            result = vault.run("exec", "--pin-file", self.wrong, "--", "true")
+            self.assertEqual(result.code, 5, result)
+            return result if "locked out" in result.err else None
+        self.refused(wait_for(locked, "the lock-out"), 5, "locked out", "wait")
+        self.refused(vault.run("exec", "--pin-file", self.pin, "--", "true"), 5, "locked out", "lockoutInterval")
+        self.ok(vault.run("list"))
+
+    def test_a_server_that_is_gone(self):
+        vault = self.vault(self.tpm.name)
+        self.tpm.stop()
+        self.refused(vault.run("exec", "--", "true"), 7, "cannot reach the swtpm server", "is it running")
+        self.tpm.start()
+        self.ok(vault.run("exec", "-q", "--", "true"))
+
+    def test_another_tpm_and_a_cleared_one(self):
+        vault = self.vault(self.tpm.name)
+        self.tpm.stop()
+        (self.tpm.state / "tpm2-00.permall").unlink()
+        self.tpm.start()
+        result = vault.run("exec", "--", "true")
+        self.assertEqual(result.code, 7, result)
+        self.assertIn("hint: ", result.err)
+
+    def test_a_barrier_that_is_cut_short_is_finished_by_the_next_command(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("openai"))
+        before = self.epoch(vault)
+        old = (vault.path / "vault.db").read_bytes()
+        result = vault.run("--tpm", self.proxy(f"fail={NV_INCREMENT}:101"), "remove", "openai")
+        self.refused(result, 7, "older copies of the vault still open", "finishes it")
+        self.assertIn("incomplete", vault.run("status").out)
+        self.ok(vault.run("exec", "-q", "--", "true"))
+        self.assertIn("complete", vault.run("status").out)
+        self.assertNotIn("incomplete", vault.run("status").out)
+        self.assertEqual(self.epoch(vault), before + 1)
+        (vault.path / "vault.db").write_bytes(old)
+        self.refused(vault.run("exec", "--", "true"), 6, "older than the TPM's epoch", "newest copy")
+
+    def test_each_failing_command_of_init_leaves_no_vault_and_no_counter(self):
+        codes = ("131", "120", "12a", "167", "160", "134", "176", "153", "15e")
+        for code in codes:
+            vault = Vault(self.folder, self.tpm.name)
+            result = vault.run("init", "--tpm", self.proxy(f"fail={code}:101"))
+            self.assertNotEqual(result.code, 0)
+            self.assertFalse(vault.path.exists())
+        self.ok(vault.init())
+        self.assertEqual(self.epoch(vault), 1)
+
+    def test_a_stored_command_is_never_run(self):
+        import sqlite3
+        vault = self.vault(self.tpm.name)
+        marker = self.folder / "ran"
+        with sqlite3.connect(vault.path / "vault.db") as database:
+            database.execute("UPDATE vault SET tpm = ?", (f"cmd:touch {marker}",))
+        for words in (["exec", "--", "true"], ["status"], ["remove", "x"]):
+            self.assertEqual(vault.run(*words).code, 6)
+        self.assertFalse(marker.exists())
+
+    def test_several_processes_at_once_lose_nothing(self):
+        vault = self.vault(self.tpm.name)
+        results = []
+        def work(number):
+            for step in range(4):
+                results.append(vault.add(f"k{number}-{step}", "--url", "https://h.example"))
+                results.append(vault.run("exec", "-q", "--", "true"))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT * 2)
+        for result in results:
+            self.ok(result)
+        self.assertEqual(len(json.loads(vault.run("list", "--json").out)), 16)
+
+
+if __name__ == "__main__":
+    main()
