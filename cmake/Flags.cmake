@@ -18,5 +18,8 @@ elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   # Distributions may set a level of their own: replace it, or the compiler warns.
   target_compile_options(agentvault_flags INTERFACE -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
+if(AGENTVAULT_FUZZ)
+  target_compile_options(agentvault_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 include(CheckPIESupported)
 check_pie_supported()
