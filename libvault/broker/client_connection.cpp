@@ -50,6 +50,16 @@ void ClientConnection::on_data(ByteView bytes) {
 }
 
 void ClientConnection::process() {
+  try {
+    process_input();
+  } catch (const std::exception& error) {
+    // Out of locked memory, or a fault of ours: this connection ends, the session goes on.
+    log::warning(std::string("a request was dropped: ") + error.what());
+    close_now();
+  }
+}
+
+void ClientConnection::process_input() {
   bool again = true;
   while (again) {
     switch (state_) {

@@ -33,6 +33,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient 
   enum class State { head, exchange, discarding, closing };
 
   void process();
+  void process_input();
   void process_soon();
   bool read_head();
   bool read_body();

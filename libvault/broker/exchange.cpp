@@ -37,7 +37,11 @@ void Exchange::start() {
 }
 
 void Exchange::upstream_ready() {
-  upstream_->write(inject(request_).reveal());
+  try {
+    upstream_->write(inject(request_).reveal());
+  } catch (const Error& error) {
+    return upstream_failed({503, "out_of_memory", error.what(), "try again when fewer requests are under way"});
+  }
   ready_ = true;
   client_.body_wanted();
 }

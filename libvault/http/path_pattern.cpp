@@ -48,8 +48,9 @@ std::optional<PathPattern> PathPattern::parse(std::string_view text) {
   const auto* target = std::get_if<Target>(&normal);
   if (target == nullptr) return std::nullopt;
   const auto deep = target->path.find("**");
-  const bool deep_is_last_segment = deep + 2 == target->path.size() && target->path[deep - 1] == '/';
-  if (deep != std::string::npos && !deep_is_last_segment) return std::nullopt;
+  // The path starts with a slash, so "**" never stands first.
+  if (deep != std::string::npos && !target->path.ends_with("/**")) return std::nullopt;
+  if (deep != std::string::npos && deep + 2 != target->path.size()) return std::nullopt;
   return PathPattern(target->path);
 }
 

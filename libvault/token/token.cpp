@@ -126,8 +126,17 @@ Digest first_tag(const SecretBytes& session_key, const Token& token) {
   return hmac_sha256(session_key.reveal(), json::to_cbor(header(token)));
 }
 
+/// Discarded when it is no CBOR. The library throws for sizes that cannot be, also when told not to.
+json parse_cbor(const Bytes& bytes) {
+  try {
+    return json::from_cbor(bytes, true, false);
+  } catch (const json::exception&) {
+    return json(json::value_t::discarded);
+  }
+}
+
 std::optional<Token> from_cbor(const Bytes& bytes) {
-  const json value = json::from_cbor(bytes, true, false);
+  const json value = parse_cbor(bytes);
   if (!value.is_array() || value.size() != 6 || !value[0].is_number_unsigned() || !value[1].is_number_unsigned() ||
       value[0].get<std::uint64_t>() != kFormat || !value[4].is_array() || value[4].size() > kMaxCaveats) {
     return std::nullopt;

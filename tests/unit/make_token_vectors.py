@@ -89,6 +89,8 @@ def vectors():
         "pattern not in normal form": text(b"\x86" + parts + cbor([[4, ["/%61"]]]) + tag),
         "short delegation": text(b"\x86" + parts + cbor([[5, bytes(15)]]) + tag),
         "65 caveats": text(token(KEY, 1, SESSION, ID, [[1, 2000000000 + i] for i in range(65)])),
+        "array of an impossible size": text(b"\x86" + parts + b"\x9b" + b"\xff" * 8),
+        "text of an impossible size": text(b"\x86" + parts + b"\x81\x82\x02\x7b" + b"\xff" * 8),
         "tagged": text(b"\xc1" + fine),
     }
     return {

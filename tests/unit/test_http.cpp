@@ -233,7 +233,9 @@ TEST_CASE("path patterns match by segment") {
   CHECK(matches("/v1/**", "/v1/a/b"));
   CHECK_FALSE(matches("/v1/**", "/v1"));
   CHECK_FALSE(matches("/v1/**", "/v2/a"));
-  for (const char* bad : {"", "v1", "/a/**/b", "/a**", "/a?b", "/../x", "/a//b"}) CHECK_FALSE(PathPattern::parse(bad));
+  CHECK(matches("/", "/"));
+  CHECK_FALSE(matches("/", "/a"));
+  for (const char* bad : {"", "v1", "/a/**/**", "/**/**", "/a/**/b", "/a**", "/a?b", "/../x", "/a//b"}) CHECK_FALSE(PathPattern::parse(bad));
 }
 
 TEST_CASE("hop-by-hop fields go, and those that Connection names") {
