@@ -1,0 +1,115 @@
+"""Killed at any instant, a command leaves a vault that opens and has lost nothing that was acknowledged."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+from harness import KEY, LIMIT, SystemTest, Vault, main
+
+
+class KillTest(SystemTest):
+    def kill_after(self, vault, delay, *words, stdin=""):
+        process = subprocess.Popen(vault.argv(*words), env=vault.environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, text=True)
+        try:
+            process.stdin.write(stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        end = time.monotonic() + delay
+        while process.poll() is None and time.monotonic() < end:
+            pass
+        process.kill()
+        return process.wait(LIMIT) == 0
+
+    def span(self, command):
+        begin = time.monotonic()
+        command()
+        return time.monotonic() - begin
+
+    def test_add_replace_and_remove_killed_at_many_moments(self):
+        vault = self.vault()
+        self.ok(vault.add("keep", "--provider", "openai"))
+        self.ok(vault.add("x", "--url", "https://h.example"))
+        length = self.span(lambda: vault.add("x", "--replace"))
+        randomness = random.Random(1)
+        known = {"keep", "x"}
+        for step in range(30):
+            delay = randomness.uniform(0, 1.2 * length)
+            name = f"n{step}"
+            kind = step % 3
+            if kind == 0:
+                done = self.kill_after(vault, delay, "add", name, "--url", "https://h.example", "--stdin", stdin=KEY)
+                known |= {name} if done else set()
+            elif kind == 1:
+                self.kill_after(vault, delay, "add", "x", "--replace", "--stdin", stdin=KEY)
+            elif len(known) > 2:
+                victim = sorted(known - {"keep", "x"})[0]
+                known.discard(victim)  # killed or not, it may be gone
+                self.kill_after(vault, delay, "remove", victim)
+            self.ok(vault.run("exec", "-q", "--with", "keep", "--", "true"))
+            names = {item["name"] for item in json.loads(vault.run("list", "--json").out)}
+            self.assertLessEqual(known, names, f"step {step}")
+        self.assertNotIn("incomplete", vault.run("status").out)
+
+    def test_init_killed_at_many_moments(self):
+        probe = Vault(self.folder / "probe")
+        (self.folder / "probe").mkdir()
+        length = self.span(probe.init)
+        for step in range(12):
+            folder = self.folder / f"v{step}"
+            folder.mkdir()
+            vault = Vault(folder)
+            self.kill_after(vault, 1.2 * length * step / 12, "init", "--tpm", "embedded")
+            if not vault.path.exists():
+                self.ok(vault.init())
+            self.ok(vault.run("exec", "-q", "--", "true"))
+
+
+class DiskTest(SystemTest):
+    def setUp(self):
+        super().setUp()
+        if os.getuid() != 0:
+            self.skipTest("SKIPPED: mounting needs root")
+        self.disk = self.folder / "disk"
+        self.disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k,mode=0755", "tmpfs", self.disk], capture_output=True).returncode != 0:
+            self.skipTest("SKIPPED: cannot mount a tmpfs here")
+        self.addCleanup(subprocess.run, ["umount", "-l", self.disk])
+
+    def test_a_full_disk_loses_nothing_and_says_so(self):
+        vault = Vault(self.disk)
+        self.ok(vault.init())
+        self.ok(vault.add("keep", "--provider", "openai"))
+        filler = self.disk / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        for words in (["add", "more", "--url", "https://h.example", "--stdin"], ["add", "keep", "--replace", "--stdin"], ["remove", "keep"]):
+            result = vault.run(*words, stdin=KEY)
+            self.assertNotEqual(result.code, 0)
+            self.assertIn("agentvault: error: ", result.err)
+            self.assertIn("hint: ", result.err)
+        filler.unlink()
+        self.ok(vault.run("exec", "-q", "--with", "keep", "--", "true"))
+
+    def test_a_read_only_vault_is_told(self):
+        vault = Vault(self.disk)
+        self.ok(vault.init())
+        self.ok(vault.add("keep", "--provider", "openai"))
+        subprocess.run(["mount", "-o", "remount,ro", self.disk], check=True)
+        for words in (["add", "more", "--url", "https://h.example", "--stdin"], ["remove", "keep"], ["exec", "--", "true"]):
+            result = vault.run(*words, stdin=KEY)
+            self.assertNotEqual(result.code, 0)
+            self.assertIn("ead-only", result.err)
+        subprocess.run(["mount", "-o", "remount,rw", self.disk], check=True)
+        self.ok(vault.run("exec", "-q", "--with", "keep", "--", "true"))
+
+
+if __name__ == "__main__":
+    main()
