@@ -82,8 +82,8 @@ void check_secret(const SecretBytes& secret, const provider::Binding& binding, c
                 "check what was pasted, or choose another --inject");
   }
   if (text.front() == ' ' || text.back() == ' ') note("warning: the secret begins or ends with a blank");
-  if (secret.size() < broker::Needles::kShortest) {
-    note("warning: the secret of " + name + " is shorter than 16 bytes: it cannot be recognised in responses");
+  if (broker::Needles needles; !needles.add(0, secret)) {
+    note("warning: the secret of " + name + " has a line shorter than 16 bytes: it cannot be recognised in responses");
   }
 }
 

@@ -34,7 +34,11 @@ void Segment::append(const char* kind, Json body) {
   line.update(body);
   // An agent chooses bytes that are no UTF-8: replaced, never an exception.
   const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  // Half a line may be there after a failure: nothing is appended to it, and so nothing is forwarded any more.
+  if (broken_) throw Error(ErrorKind::failed, "the audit log could not be written before", "start a new session");
+  broken_ = true;
   write_all(fd_.get(), as_bytes(text), "the audit log");
+  broken_ = false;
   ++sequence_;
 }
 

@@ -65,6 +65,7 @@ class Segment {
 
   UniqueFd fd_;
   std::uint64_t sequence_ = 0;
+  bool broken_ = false;
 };
 
 }  // namespace agentvault::audit

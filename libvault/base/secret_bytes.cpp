@@ -36,7 +36,7 @@ SecretBytes::SecretBytes(std::size_t size) : size_(size) {
 
 SecretBytes SecretBytes::copy_of(ByteView bytes) {
   SecretBytes copy(bytes.size());
-  if (!bytes.empty()) std::memcpy(copy.data_, bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), copy.data_);
   return copy;
 }
 
@@ -62,8 +62,8 @@ void SecretBytes::shrink(std::size_t size) {
 
 void SecretBytes::append(ByteView bytes) {
   SecretBytes longer(size_ + bytes.size());
-  if (size_ != 0) std::memcpy(longer.data_, data_, size_);
-  if (!bytes.empty()) std::memcpy(longer.data_ + size_, bytes.data(), bytes.size());
+  const auto end = std::copy_n(data_, size_, longer.data_);
+  std::copy(bytes.begin(), bytes.end(), end);
   *this = std::move(longer);
 }
 

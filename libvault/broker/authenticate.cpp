@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "base/encoding.hpp"
@@ -12,8 +13,24 @@ using provider::Injection;
 /// Where clients put keys, whatever the binding says about where the real one goes (reference: SDKs of the providers).
 constexpr std::array kKeyHeaders{"x-api-key", "x-goog-api-key", "api-key", "private-token"};
 
-/// Headers that would make an upstream obey another method than the one that is judged.
-constexpr std::array kMethodOverrides{"x-http-method-override", "x-http-method", "x-method-override"};
+constexpr std::array kOverrides{"x-http-method-override",
+                                "x-http-method",
+                                "x-method-override",
+                                "x-original-url",
+                                "x-rewrite-url",
+                                "x-original-host",
+                                "x-forwarded-host",
+                                "x-forwarded-method",
+                                "x-forwarded-uri",
+                                "x-forwarded-prefix",
+                                "x-host",
+                                "forwarded"};
+
+bool same_name(std::string_view sent, std::string_view listed) {
+  return sent.size() == listed.size() && std::equal(sent.begin(), sent.end(), listed.begin(), [](char a, char b) {
+           return (a == '_' ? '-' : to_lower(a)) == (b == '_' ? '-' : b);
+         });
+}
 
 Refusal foreign() {
   return {401, "foreign_authorization", "the request carries an authorization that is not this session's token",
@@ -77,13 +94,25 @@ void take_authorization(const std::string& value, const std::string& pattern, Re
   }
 }
 
+/// As an upstream reads the name of a query field: escapes and '+' decoded.
+std::string decoded_name(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = text[i] == '%' && i + 2 < text.size() ? unhex(text.substr(i + 1, 2)) : std::nullopt;
+    if (byte) i += 2;
+    out.push_back(byte ? static_cast<char>((*byte)[0]) : text[i] == '+' ? ' ' : text[i]);
+  }
+  return out;
+}
+
 /// Takes every field of this name out of the query; their values, as sent (tokens need no escapes).
 std::vector<std::string> take_query_field(http::Target& target, const std::string& name) {
   std::vector<std::string> values;
   std::string kept;
   for (auto part : split(target.query, '&')) {
-    if (part.substr(0, part.find('=')) == name) {
-      values.emplace_back(part.substr(std::min(part.size(), name.size() + 1)));
+    if (decoded_name(part.substr(0, part.find('='))) == name) {
+      const auto equals = part.find('=');
+      values.emplace_back(equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1));
     } else {
       kept += (kept.empty() ? "" : "&") + std::string(part);
     }
@@ -101,21 +130,19 @@ Found take_all(Request& request) {
   auto& fields = request.head.fields;
   Found found;
   for (const auto& field : fields.list()) {
-    if (equal_ignoring_case(field.name, "authorization")) {
+    if (same_name(field.name, "authorization")) {
       const bool own = equal_ignoring_case(own_header, "authorization");
       take_authorization(field.value, own ? inject.pattern : std::string(), request, found);
       continue;
     }
     for (const auto* name : kKeyHeaders) {
-      if (equal_ignoring_case(field.name, name) && !equal_ignoring_case(own_header, name)) found.add(field.value);
+      if (same_name(field.name, name) && !equal_ignoring_case(own_header, name)) found.add(field.value);
     }
-    if (equal_ignoring_case(field.name, own_header)) found.add(inside_pattern(field.value, inject.pattern));
+    if (same_name(field.name, lower(own_header))) found.add(inside_pattern(field.value, inject.pattern));
   }
-  fields.remove("authorization");
-  fields.remove(own_header);
-  for (const auto* name : kKeyHeaders) fields.remove(name);
-  if (inject.kind == Injection::Kind::query) {
-    for (const auto& value : take_query_field(request.target, inject.name)) found.add(value);
+  remove_authorization(fields, request.grant->binding);
+  for (const auto& name : request.grant->binding.query_places()) {
+    for (const auto& value : take_query_field(request.target, name)) found.add(value);
   }
   return found;
 }
@@ -131,8 +158,28 @@ bool has_stray_token(const Request& request) {
 
 }  // namespace
 
+void remove_authorization(http::Fields& fields, const provider::Binding& binding) {
+  std::vector<std::string> names{"authorization"};
+  if (binding.inject.kind == Injection::Kind::header) names.push_back(lower(binding.inject.name));
+  names.insert(names.end(), kKeyHeaders.begin(), kKeyHeaders.end());
+  std::erase_if(fields.list(), [&](const auto& field) {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return same_name(field.name, name); });
+  });
+}
+
+void remove_overrides(http::Fields& fields) {
+  std::erase_if(fields.list(), [](const auto& field) {
+    return std::any_of(kOverrides.begin(), kOverrides.end(),
+                       [&](const char* name) { return same_name(field.name, name); });
+  });
+}
+
 std::optional<Refusal> authenticate(SessionState& session, Request& request) {
-  for (const auto* name : kMethodOverrides) request.head.fields.remove(name);
+  remove_overrides(request.head.fields);
+  // Where a key stands in the query, ';' would be a separator for some servers and none for others.
+  if (!request.grant->binding.query_places().empty() && request.target.query.find(';') != std::string::npos) {
+    return Refusal{400, "bad_target", "a semicolon in the query of a credential that is sent there", "write it as %3B"};
+  }
   const Found found = take_all(request);
   if (found.tokens.size() > 1) {
     return Refusal{401, "two_tokens", "the request carries more than one token", "send one"};
@@ -151,6 +198,7 @@ std::optional<Refusal> authenticate(SessionState& session, Request& request) {
     return Refusal{400, "token_misplaced", "a token stands where this credential does not expect one",
                    "send it only in the place where the key would go"};
   }
+  request.not_after = token::not_after(request.token->token);
   request.pool_key = request.grant->name + "\n" + hex(request.token->token.tag);
   return std::nullopt;
 }

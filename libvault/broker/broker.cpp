@@ -1,8 +1,10 @@
 #include "broker/broker.hpp"
 
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 
@@ -15,8 +17,20 @@ namespace agentvault::broker {
 namespace {
 
 constexpr std::size_t kMaxConnections = 1024;
+constexpr std::size_t kReservedDescriptors = 64;  // for the control socket, the log, and whatever a library opens
 constexpr int kBacklog = 256;
 constexpr std::chrono::milliseconds kAcceptPause{100};
+
+/// An agent that opens connections must not take the last descriptor: each may need one more towards an upstream.
+std::size_t most_connections() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 16;
+  limit.rlim_cur = limit.rlim_max;  // the child keeps its own: it was forked before
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  const auto descriptors = std::min<std::size_t>(limit.rlim_cur, 65536);
+  if (descriptors < 2 * kReservedDescriptors) return 16;
+  return std::min(kMaxConnections, (descriptors - kReservedDescriptors) / 3);
+}
 
 UniqueFd listen_on_loopback(std::string& authority) {
   UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -50,7 +64,7 @@ class Broker::Listener final : public net::Watcher {
   void on_ready(std::uint32_t) override { accept_all(); }
 
   void accept_all() {
-    while (connections_.size() < kMaxConnections) {
+    while (connections_.size() < most_) {
       UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       if (!socket) {
         if (errno == EAGAIN) return;
@@ -68,18 +82,25 @@ class Broker::Listener final : public net::Watcher {
       context_.reactor.retire(std::move(found->second));
       connections_.erase(found);
       // The queue may hold connections that did not fit before.
-      if (connections_.size() + 1 == kMaxConnections) accept_later();
+      if (connections_.size() + 1 == most_) accept_later();
     });
     auto* key = connection.get();
     connections_.emplace(key, std::move(connection));
   }
 
   void accept_later() {
-    context_.reactor.after(kAcceptPause, [this] { accept_all(); });
+    if (accept_scheduled_) return;
+    accept_scheduled_ = true;
+    context_.reactor.after(kAcceptPause, [this] {
+      accept_scheduled_ = false;
+      accept_all();
+    });
   }
 
   BrokerContext context_;
   UniqueFd socket_;
+  std::size_t most_ = most_connections();
+  bool accept_scheduled_ = false;
   std::map<ClientConnection*, std::unique_ptr<ClientConnection>> connections_;
 };
 

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::chrono::minutes kIdleTimeout{5};
 constexpr std::chrono::seconds kLingerTimeout{5};
+constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
 constexpr std::size_t kMaxBuffered = 256 * 1024;
 
@@ -34,6 +35,10 @@ void ClientConnection::arm_timer() {
       state_ == State::closing ? std::chrono::milliseconds(kLingerTimeout) : std::chrono::milliseconds(kIdleTimeout);
   timer_ = context_.reactor.after(limit, [this] {
     timer_armed_ = false;
+    // A slow reader still has its answer coming.
+    const bool reading = state_ == State::closing && !stream_->everything_sent() && ++lingered_ < kMaxLingers;
+    if (reading) return arm_timer();
+    if (!stream_->everything_sent()) stream_->reset_on_close();
     close_now();
   });
   timer_armed_ = true;
@@ -143,7 +148,8 @@ void ClientConnection::begin_request(http::RequestHead head) {
   state_ = State::exchange;
   if (timer_armed_) context_.reactor.cancel(timer_);
   timer_armed_ = false;
-  exchange_ = std::make_unique<Exchange>(context_.session, context_.pool, context_.needles, *this, std::move(request));
+  exchange_ = std::make_unique<Exchange>(context_.session, context_.reactor, context_.pool, context_.needles, *this,
+                                         std::move(request));
   if (body_.done()) exchange_->end_body({});
   exchange_->start();
 }
@@ -151,7 +157,10 @@ void ClientConnection::begin_request(http::RequestHead head) {
 bool ClientConnection::read_body() {
   if (!exchange_ || body_.done() || used_ == in_.size() || !exchange_->wants_body()) return false;
   const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
-  used_ += body_.feed(rest, [this](ByteView part) { exchange_->send_body(part); });
+  used_ += body_.feed(rest, [this](ByteView part) {
+    if (exchange_) exchange_->send_body(part);
+  });
+  if (!exchange_) return false;  // writing failed, and it was told so
   if (body_.failed()) {
     exchange_->abandon("malformed request body");
     context_.reactor.retire(std::move(exchange_));
@@ -205,6 +214,7 @@ void ClientConnection::close_after_sending() {
 
 void ClientConnection::close_now() {
   if (!gone_) return;
+  state_ = State::closing;
   if (exchange_) {
     exchange_->abandon("the agent closed the connection");
     context_.reactor.retire(std::move(exchange_));
@@ -264,6 +274,8 @@ void ClientConnection::exchange_refused(const Refusal& refusal) {
 }
 
 void ClientConnection::exchange_broken() {
+  // An orderly end could be taken for the end of the body.
+  stream_->reset_on_close();
   close_now();
 }
 

@@ -71,6 +71,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient 
   bool keep_alive_ = true;  // as the client asked for the current request
   bool is_http10_ = false;
   std::size_t discarded_ = 0;
+  int lingered_ = 0;
   bool process_scheduled_ = false;
   net::Reactor::TimerId timer_{};
   bool timer_armed_ = false;

@@ -24,15 +24,36 @@ bool is_identity(const http::ResponseHead& head) {
 
 }  // namespace
 
-Exchange::Exchange(SessionState& session, UpstreamPool& pool, const Needles& needles, ExchangeClient& client,
-                   Request request)
-    : session_(session), pool_(pool), client_(client), request_(std::move(request)), scrubber_(needles) {}
+Exchange::Exchange(SessionState& session, net::Reactor& reactor, UpstreamPool& pool, const Needles& needles,
+                   ExchangeClient& client, Request request)
+    : session_(session),
+      reactor_(reactor),
+      pool_(pool),
+      client_(client),
+      request_(std::move(request)),
+      scrubber_(needles) {}
 
 Exchange::~Exchange() {
   abandon("the session ended");
 }
 
+/// Open streams end with the token that opened them.
+void Exchange::arm_deadline() {
+  using std::chrono::milliseconds;
+  auto left = std::chrono::duration_cast<milliseconds>(session_.lease().hard_end() - net::boot_time());
+  if (request_.not_after) {
+    const auto end = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(*request_.not_after) + 1);
+    left = std::min(left, std::chrono::duration_cast<milliseconds>(end - std::chrono::system_clock::now()));
+  }
+  deadline_ = reactor_.after(left, [this] {
+    deadline_.reset();
+    abandon("the token expired");
+    client_.exchange_broken();
+  });
+}
+
 void Exchange::start() {
+  if (!deadline_) arm_deadline();
   upstream_ = &pool_.acquire(request_.pool_key, request_.grant->binding, request_.head.method, *this);
 }
 
@@ -64,13 +85,17 @@ void Exchange::end_body(const http::Fields& trailers) {
   if (upstream_ == nullptr || request_.head.framing.kind != http::Framing::Kind::chunked) return;
   http::Fields passed_on = trailers;
   // A trailer must not become what a header may not be.
-  for (const char* name : {"authorization", "host", "content-length", "content-encoding", "content-type"})
+  remove_authorization(passed_on, request_.grant->binding);
+  remove_overrides(passed_on);
+  for (const char* name : {"host", "cookie", "content-length", "content-encoding", "content-type"}) {
     passed_on.remove(name);
+  }
   http::remove_hop_by_hop(passed_on);
   std::erase_if(passed_on.list(),
                 [](const auto& field) { return field.value.find(token::kPrefix) != std::string::npos; });
   std::string last;
   http::write_last_chunk(passed_on, last);
+  body_sent_ = true;  // the end of a body is part of it: it cannot be sent again
   upstream_->write(as_bytes(last));
 }
 
@@ -83,8 +108,11 @@ void Exchange::upstream_head(const http::ResponseHead& head, const http::Framing
   status_ = head.status;
   http::Fields fields = head.fields;
   http::remove_hop_by_hop(fields);
+  // Written anew, since an upstream could spell something else in its zeros.
   const auto* length = head.fields.find("content-length");
-  const std::string told_length = length != nullptr ? *length : "";
+  const auto parsed_length = length != nullptr ? parse_unsigned(*length) : std::nullopt;
+  std::string told_length = parsed_length ? std::to_string(*parsed_length) : "";
+  scrubber_.whole(told_length);
   for (const char* name : kNotPassedOn) fields.remove(name);
   for (auto& field : fields.list()) {
     scrubber_.whole(field.name);
@@ -191,6 +219,8 @@ void Exchange::abandon(const std::string& why) {
 void Exchange::settle(const std::string& ended) {
   if (settled_) return;
   settled_ = true;
+  if (deadline_) reactor_.cancel(*deadline_);
+  deadline_.reset();
   const std::set<std::size_t> owners(scrubber_.hits().begin(), scrubber_.hits().end());
   for (const auto owner : owners) {
     auto& grant = session_.grants()[owner];

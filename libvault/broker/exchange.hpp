@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "broker/request.hpp"
@@ -28,7 +29,8 @@ class ExchangeClient {
 
 class Exchange final : public UpstreamUser {
  public:
-  Exchange(SessionState& session, UpstreamPool& pool, const Needles& needles, ExchangeClient& client, Request request);
+  Exchange(SessionState& session, net::Reactor& reactor, UpstreamPool& pool, const Needles& needles,
+           ExchangeClient& client, Request request);
   ~Exchange() override;
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -53,11 +55,13 @@ class Exchange final : public UpstreamUser {
   void upstream_drained() override;
   void upstream_failed(const Refusal& refusal) override;
 
+  void arm_deadline();
   bool worth_another_try() const;
   void emit(const std::string& clean);
   void settle(const std::string& ended);
 
   SessionState& session_;
+  net::Reactor& reactor_;
   UpstreamPool& pool_;
   ExchangeClient& client_;
   Request request_;
@@ -71,6 +75,7 @@ class Exchange final : public UpstreamUser {
   bool chunked_to_client_ = false;
   bool close_ends_body_ = false;
   bool settled_ = false;
+  std::optional<net::Reactor::TimerId> deadline_;
   int status_ = 0;
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t bytes_received_ = 0;

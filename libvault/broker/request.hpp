@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "broker/session_state.hpp"
@@ -14,11 +15,12 @@ namespace agentvault::broker {
 struct Request {
   std::uint64_t number = 0;
   http::RequestHead head;
-  http::Target target;                   // towards the upstream: what is judged and what is forwarded
-  Grant* grant = nullptr;                // from the route
-  const VerifiedToken* token = nullptr;  // valid only until the next request is authenticated
-  std::string pool_key;                  // credential and chain: connections are shared by nothing wider
-  std::string basic_user;                // the other side of Basic authentication, as the client gave it
+  http::Target target;                     // towards the upstream: what is judged and what is forwarded
+  Grant* grant = nullptr;                  // from the route
+  const VerifiedToken* token = nullptr;    // valid only until the next request is authenticated
+  std::optional<std::uint64_t> not_after;  // Unix seconds, from the token
+  std::string pool_key;                    // credential and chain: connections are shared by nothing wider
+  std::string basic_user;                  // the other side of Basic authentication, as the client gave it
   std::string basic_pass;
 };
 

@@ -3,10 +3,13 @@
 //
 // What is held back at the end of a chunk depends only on public facts: the last up to kLongestNeedle - 1 bytes that a
 // secret could consist of. It never depends on the secrets themselves: otherwise an agent could guess bytes of one and
-// read the answer off the timing. A line end (every SSE event has one) holds nothing back.
+// read the answer off the timing. A line end (every SSE event has one) holds nothing back. The search costs the same
+// for every byte, for the same reason.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,9 +23,12 @@ class Needles {
   static constexpr std::size_t kShortest = 16;  // shorter ones would hit by chance
   static constexpr std::size_t kLongest = 256;
 
-  /// `owner` is reported with a hit. A secret is looked for by its runs of bytes that are no white space: a PEM by each
-  /// of its lines. Runs longer than kLongest are looked for in pieces.
-  void add(std::size_t owner, const SecretBytes& secret);
+  Needles();
+
+  /// `owner` is reported with a hit. A secret is looked for by its runs of bytes that are no control characters: a PEM
+  /// by each of its lines. Runs longer than kLongest are looked for in pieces. False when a part of the secret is too
+  /// short to be looked for.
+  bool add(std::size_t owner, const SecretBytes& secret);
 
   struct Hit {
     std::size_t owner;
@@ -36,9 +42,13 @@ class Needles {
  private:
   struct Needle {
     std::size_t owner;
+    std::uint64_t hash;
     SecretBytes bytes;
   };
-  std::vector<Needle> needles_;
+  std::uint64_t hash(ByteView bytes) const;
+
+  std::array<std::uint64_t, 256> table_;  // random: the key of the hash
+  std::map<std::size_t, std::vector<Needle>> by_size_;
 };
 
 class Scrubber {
@@ -64,7 +74,7 @@ class Scrubber {
   std::vector<std::size_t> hits_;
 };
 
-/// Whether a secret could hold this byte: everything but white space and control characters.
+/// Whether a secret could hold this byte: everything but control characters.
 bool could_be_in_secret(char c);
 
 }  // namespace agentvault::broker

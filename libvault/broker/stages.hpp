@@ -17,6 +17,12 @@ std::optional<Refusal> route(SessionState& session, const std::string& authority
 /// Finds the token, verifies it, and takes every authorization of the client's out of the request.
 std::optional<Refusal> authenticate(SessionState& session, Request& request);
 
+/// Takes out what claims to authorize, under every name that clients and this binding use.
+void remove_authorization(http::Fields& fields, const provider::Binding& binding);
+/// Takes out what would make an upstream obey another method, path or host than the one that was judged. Some stacks
+/// read `_` in a name as `-`.
+void remove_overrides(http::Fields& fields);
+
 struct Judgement {
   policy::Decision decision;
   std::optional<Refusal> refusal;

@@ -39,6 +39,7 @@ void UpstreamConnection::begin(UpstreamUser& user, const std::string& method) {
   user_ = &user;
   method_ = method;
   informational_ = 0;
+  written_ = false;
   last_activity_ = net::boot_time();
   arm_timer();
   std::weak_ptr<bool> alive = alive_;
@@ -90,6 +91,8 @@ void UpstreamConnection::arm_timer() {
   const auto left = limit - std::chrono::duration_cast<std::chrono::milliseconds>(net::boot_time() - last_activity_);
   timer_ = pool_.reactor_.after(std::max(left, std::chrono::milliseconds(1)), [this, limit] {
     timer_armed_ = false;
+    // Silent is who says nothing although somebody listens.
+    if (user_ != nullptr && open_ && stream_->paused()) last_activity_ = net::boot_time();
     if (net::boot_time() - last_activity_ < limit) return arm_timer();
     if (user_ == nullptr) return pool_.drop(*this);
     if (!open_) return try_next_address("no answer in 10 s");
@@ -99,6 +102,7 @@ void UpstreamConnection::arm_timer() {
 
 void UpstreamConnection::try_next_address(const std::string& last_error) {
   if (addresses_.empty()) return fail(unreachable(origin_, last_error));
+  if (stream_) stream_->detach();
   pool_.reactor_.retire(std::move(stream_));
   last_activity_ = net::boot_time();
   arm_timer();
@@ -124,6 +128,7 @@ void UpstreamConnection::on_open() {
 void UpstreamConnection::on_data(ByteView bytes) {
   last_activity_ = net::boot_time();
   if (user_ == nullptr) return pool_.drop(*this);  // nobody asked: whatever this is, it is no answer
+  if (!written_) return fail(broken(origin_, "an answer came before the request"));
   if (body_) return read_body(bytes);
   in_.append(as_text(bytes));
   read_head();
@@ -175,6 +180,7 @@ void UpstreamConnection::complete() {
 }
 
 void UpstreamConnection::on_drained() {
+  last_activity_ = net::boot_time();
   if (user_ != nullptr) user_->upstream_drained();
 }
 

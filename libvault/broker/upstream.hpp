@@ -39,7 +39,11 @@ class UpstreamConnection final : public net::Stream::Owner {
   UpstreamConnection(const UpstreamConnection&) = delete;
   UpstreamConnection& operator=(const UpstreamConnection&) = delete;
 
-  void write(ByteView bytes) { stream_->write(bytes); }
+  void write(ByteView bytes) {
+    written_ = true;
+    last_activity_ = net::boot_time();
+    stream_->write(bytes);
+  }
   bool above_high_water() const { return stream_->above_high_water(); }
   void pause() { stream_->pause(); }
   void resume() { stream_->resume(); }
@@ -73,6 +77,7 @@ class UpstreamConnection final : public net::Stream::Owner {
   std::string method_;
   bool open_ = false;
   bool reused_ = false;
+  bool written_ = false;  // of the current request
   int informational_ = 0;
   std::string in_;                           // an unfinished head
   std::unique_ptr<http::BodyDecoder> body_;  // null while the head is read

@@ -1,5 +1,6 @@
 #include "http/target.hpp"
 
+#include "base/bytes.hpp"
 #include "base/encoding.hpp"
 #include "base/text.hpp"
 
@@ -37,7 +38,8 @@ std::string normalise_path(std::string_view path, std::string& out) {
       continue;
     }
     const auto byte = escape_at(path, i);
-    if (!byte || *byte == '\0') return "a broken escape in the path";
+    if (!byte) return "a broken escape in the path";
+    if (static_cast<unsigned char>(*byte) < 0x20 || *byte == 0x7f) return "an encoded control character in the path";
     if (*byte == '/' || *byte == '\\' || *byte == '.' || *byte == ';' || *byte == '%') {
       return "an encoded slash, backslash, dot, semicolon or percent sign in the path";
     }
@@ -51,6 +53,35 @@ std::string normalise_path(std::string_view path, std::string& out) {
     i += 2;
   }
   return {};
+}
+
+/// Escapes that are no UTF-8 are read as other characters by some servers: %C0%AE as a dot.
+bool is_utf8(std::string_view path) {
+  Bytes bytes;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    const auto escape = path[i] == '%' ? escape_at(path, i) : std::nullopt;
+    bytes.push_back(static_cast<std::uint8_t>(escape.value_or(path[i])));
+    if (escape) i += 2;
+  }
+  for (std::size_t i = 0; i < bytes.size();) {
+    const auto lead = bytes[i];
+    constexpr std::size_t never = 9;
+    const std::size_t more = lead < 0x80   ? 0
+                             : lead < 0xc2 ? never
+                             : lead < 0xe0 ? 1
+                             : lead < 0xf0 ? 2
+                             : lead < 0xf5 ? 3
+                                           : never;
+    if (more >= bytes.size() - i) return false;
+    for (std::size_t k = 1; k <= more; ++k) {
+      if ((bytes[i + k] & 0xc0) != 0x80) return false;
+    }
+    // Overlong forms, surrogates, and what lies past U+10FFFF (RFC 3629, section 4).
+    if ((lead == 0xe0 && bytes[i + 1] < 0xa0) || (lead == 0xed && bytes[i + 1] > 0x9f)) return false;
+    if ((lead == 0xf0 && bytes[i + 1] < 0x90) || (lead == 0xf4 && bytes[i + 1] > 0x8f)) return false;
+    i += more + 1;
+  }
+  return true;
 }
 
 std::string check_segments(std::string_view path) {
@@ -71,6 +102,7 @@ std::variant<BadTarget, Target> parse_target(std::string_view text) {
   target.has_query = mark != std::string_view::npos;
   if (auto bad = normalise_path(text.substr(0, mark), target.path); !bad.empty()) return BadTarget{bad};
   if (auto bad = check_segments(target.path); !bad.empty()) return BadTarget{bad};
+  if (!is_utf8(target.path)) return BadTarget{"an escape in the path that is no UTF-8"};
   if (target.has_query) {
     target.query = text.substr(mark + 1);
     for (char c : target.query) {

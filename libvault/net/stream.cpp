@@ -331,6 +331,11 @@ void Stream::finish_sending() {
   flush_soon();
 }
 
+void Stream::reset_on_close() {
+  const linger at_once{1, 0};
+  ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void Stream::fail(const std::string& reason) {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;

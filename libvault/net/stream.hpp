@@ -60,6 +60,9 @@ class Stream final : public Watcher {
   void finish_sending();
   bool everything_sent() const { return queued() == 0; }
 
+  /// The peer is to notice that this is no orderly end: its connection is reset when the stream is destroyed.
+  void reset_on_close();
+
   /// Nothing is called on the owner any more.
   void detach() {
     owner_ = nullptr;

@@ -36,15 +36,28 @@ policy::Rule rule_from_json(const json& value) {
 
 }  // namespace
 
+std::vector<std::string> Binding::query_places() const {
+  std::vector<std::string> names;
+  if (inject.kind == Injection::Kind::query) names.push_back(inject.name);
+  if (!accept_query.empty()) names.push_back(accept_query);
+  return names;
+}
+
 std::string Binding::to_json() const {
   json rule_list = json::array();
   for (const auto& rule : rules) rule_list.push_back(rule_to_json(rule));
   // Keys come out sorted and without white space: one binding has one text.
-  return json{{"format", kFormat},       {"provider", provider},
-              {"origin", origin.text()}, {"base", base},
-              {"inject", inject.text()}, {"env", env},
-              {"env_url", env_url},      {"client_base", client_base},
-              {"ca_pem", ca_pem},        {"rules", std::move(rule_list)}}
+  return json{{"format", kFormat},
+              {"accept_query", accept_query},
+              {"provider", provider},
+              {"origin", origin.text()},
+              {"base", base},
+              {"inject", inject.text()},
+              {"env", env},
+              {"env_url", env_url},
+              {"client_base", client_base},
+              {"ca_pem", ca_pem},
+              {"rules", std::move(rule_list)}}
       .dump();
 }
 
@@ -57,6 +70,7 @@ Binding Binding::from_json(std::string_view text) {
     binding.origin = net::Origin::parse(value.at("origin").get<std::string>());
     binding.base = parse_base(value.at("base").get<std::string>());
     binding.inject = Injection::parse(value.at("inject").get<std::string>());
+    binding.accept_query = value.at("accept_query").get<std::string>();
     binding.env = value.at("env").get<std::vector<std::string>>();
     binding.env_url = value.at("env_url").get<std::vector<std::string>>();
     binding.client_base = parse_base(value.at("client_base").get<std::string>());

@@ -18,11 +18,15 @@ struct Binding {
   net::Origin origin;
   std::string base;  // required prefix of every path, "" or "/v1": never added by us
   Injection inject;
+  std::string accept_query;          // a query field in which clients send their key, too; "" for none
   std::vector<std::string> env;      // variables that get a token
   std::vector<std::string> env_url;  // variables that get the broker's URL ...
   std::string client_base;           // ... with this behind it
   std::string ca_pem;                // the only roots to trust for this origin; empty: the system's
   std::vector<policy::Rule> rules;
+
+  /// Query fields in which a token, or somebody else's key, may stand.
+  std::vector<std::string> query_places() const;
 
   std::string to_json() const;
   /// Throws Error(integrity): only this program writes it.

@@ -122,6 +122,7 @@ Preset parse_preset(std::string_view toml, const std::string& file) {
   }
   binding.base = parse_base(table.text("base", false));
   binding.client_base = parse_base(table.text("client_base", false));
+  binding.accept_query = table.text("accept_query", false);
   binding.env = table.texts("env");
   binding.env_url = table.texts("env_url");
   for (const auto* list : {&binding.env, &binding.env_url}) {

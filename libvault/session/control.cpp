@@ -20,7 +20,7 @@ constexpr int kPatienceMilliseconds = 2000;
 
 std::string answer(const std::string& line, const ControlServer::StatusSource& status_source) {
   const json request = json::parse(line, nullptr, false);
-  if (!request.is_object() || request.value("command", "") != "status") {
+  if (!request.is_object() || !request.contains("command") || request["command"] != "status") {
     return json{{"error", "unknown command"}}.dump() + "\n";
   }
   const SessionStatus status = status_source();

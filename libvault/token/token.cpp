@@ -207,6 +207,15 @@ bool verify(const SecretBytes& session_key, const Token& token) {
   return constant_time_equal(tag, token.tag);
 }
 
+std::optional<std::uint64_t> not_after(const Token& token) {
+  std::optional<std::uint64_t> earliest;
+  for (const auto& caveat : token.caveats) {
+    const auto* end = std::get_if<NotAfter>(&caveat);
+    if (end != nullptr && (!earliest || end->unix_seconds < *earliest)) earliest = end->unix_seconds;
+  }
+  return earliest;
+}
+
 std::optional<Unmet> first_unmet(const Token& token, const Facts& facts) {
   for (const auto& caveat : token.caveats) {
     const auto unmet = std::visit(

@@ -62,6 +62,9 @@ std::optional<Token> decode(std::string_view text);
 /// Whether the chain was started with this key. Constant time.
 bool verify(const SecretBytes& session_key, const Token& token);
 
+/// The earliest end that a caveat sets, in Unix seconds.
+std::optional<std::uint64_t> not_after(const Token& token);
+
 /// What a request is, as far as caveats ask.
 struct Facts {
   std::uint64_t unix_seconds;

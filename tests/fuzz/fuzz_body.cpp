@@ -1,4 +1,5 @@
-// The body decoder: the same bytes give the same body, however they are cut; what is decoded survives being framed again.
+// The body decoder: the same bytes give the same body, however they are cut; what is decoded survives being framed
+// again.
 #include <cstdlib>
 
 #include "http/body.hpp"

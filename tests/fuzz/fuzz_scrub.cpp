@@ -12,7 +12,8 @@ namespace {
 std::string run(const Needles& needles, ByteView input, std::size_t step) {
   Scrubber scrubber(needles);
   std::string out;
-  for (std::size_t at = 0; at < input.size(); at += step) scrubber.feed(input.subspan(at, std::min(step, input.size() - at)), out);
+  for (std::size_t at = 0; at < input.size(); at += step)
+    scrubber.feed(input.subspan(at, std::min(step, input.size() - at)), out);
   scrubber.finish(out);
   return out;
 }

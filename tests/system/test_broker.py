@@ -335,9 +335,9 @@ class BrokerTest(SystemTest):
                     wire, passed = b"", b""
                     for chunk in chunks:
                         passed += chunk
-                        # A secret may span chunks: the bytes behind the last white space wait, and nothing else.
+                        # A secret may span chunks: the bytes behind the last control character wait, and nothing else.
                         due = len(passed)
-                        while due > 0 and len(passed) - due < 255 and passed[due - 1] > 0x20 and passed[due - 1] != 0x7F:
+                        while due > 0 and len(passed) - due < 255 and passed[due - 1] >= 0x20 and passed[due - 1] != 0x7F:
                             due -= 1
                         while len(decoded(wire)[0]) < due:
                             got = connection.recv(65536)

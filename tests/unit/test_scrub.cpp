@@ -73,7 +73,7 @@ TEST_CASE("a PEM is found by its lines, a long run by its pieces") {
 
 TEST_CASE("a line end passes at once: no event of a stream waits") {
   const auto all = needles({kSecret});
-  for (const std::string event : {"data: hello\n\n", "data: {\"x\":1}\r\n\r\n", "\n"}) {
+  for (const std::string event : {"data: hello\n\n", "data: {\"x\":1}\r\n\r\n", "\n", "\t"}) {
     Scrubber scrubber(all);
     std::string out;
     scrubber.feed(as_bytes(event), out);
@@ -124,4 +124,7 @@ TEST_CASE("hits name their owners, and short secrets are not looked for") {
   CHECK(scrubber.hits() == std::vector<std::size_t>{4});
   CHECK(all.found_in("A=" + kSecret));
   CHECK_FALSE(all.found_in("A=short"));
+  CHECK_FALSE(all.add(6, SecretBytes::copy_of(as_bytes(kSecret + "\nshort"))));
+  CHECK(all.add(7, SecretBytes::copy_of(as_bytes("correct horse battery staple"))));
+  CHECK(all.found_in("x correct horse battery staple"));
 }
