@@ -156,7 +156,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
     level = level->get_subcommands().front();
     arguments.command.push_back(level->get_name());
   }
+  std::error_code unresolvable;
   arguments.vault = fs::absolute(arguments.vault).lexically_normal();
+  // SQLite follows no symbolic link on the way to the database: resolve them here, once.
+  if (auto resolved = fs::weakly_canonical(arguments.vault, unresolvable); !unresolvable) arguments.vault = resolved;
   if (arguments.vault.filename().empty()) arguments.vault = arguments.vault.parent_path();
   return arguments;
 }

@@ -1,7 +1,7 @@
-#include <signal.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
-#include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "arguments.hpp"
@@ -45,9 +45,17 @@ int dispatch(int argc, char** argv) {
   throw Error(ErrorKind::usage, "unknown command");
 }
 
+/// A descriptor of ours must never become somebody's standard stream.
+void open_missing_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) std::_Exit(1);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_missing_streams();
   try {
     return dispatch(argc, argv);
   } catch (const Error& error) {

@@ -1,57 +1,85 @@
 #include "terminal.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
 
 #include "base/file.hpp"
+#include "base/text.hpp"
 
 namespace agentvault::cli {
 namespace {
 
 constexpr std::size_t kMaxSecret = 64 * 1024;
 constexpr std::size_t kMaxPin = 256;
+constexpr std::size_t kMaxMessage = 2000;  // may hold what somebody else chose
 
-/// Echo off for as long as it lives. Signals stay on, so that Ctrl-C works; the handler-free way back is the shell's
-/// own.
+volatile std::sig_atomic_t interrupted = 0;
+
+/// Echo and line editing off for as long as it lives: the kernel's own editing cuts a line at 4095 bytes. A signal that
+/// ends or stops the process is held until the terminal is as it was.
 class HiddenInput {
  public:
   explicit HiddenInput(int tty) : tty_(tty) {
     if (::tcgetattr(tty_, &before_) != 0) throw_errno("read the terminal's settings");
+    interrupted = 0;
+    struct sigaction note {};
+    note.sa_handler = [](int number) { interrupted = number; };  // no SA_RESTART: the read must return
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &note, &handlers_[i]);
     termios hidden = before_;
-    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    hidden.c_lflag |= ECHONL;
+    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON);
+    hidden.c_cc[VMIN] = 1;
+    hidden.c_cc[VTIME] = 0;
     ::tcsetattr(tty_, TCSAFLUSH, &hidden);
   }
-  ~HiddenInput() { ::tcsetattr(tty_, TCSAFLUSH, &before_); }
+  ~HiddenInput() {
+    ::tcsetattr(tty_, TCSAFLUSH, &before_);
+    [[maybe_unused]] const auto written = ::write(tty_, "\n", 1);
+    for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &handlers_[i], nullptr);
+    if (interrupted != 0) ::raise(interrupted);
+  }
   HiddenInput(const HiddenInput&) = delete;
   HiddenInput& operator=(const HiddenInput&) = delete;
 
+  /// One line, without its end, straight into locked memory.
+  SecretBytes read_line(std::size_t most) {
+    SecretBytes line(most);
+    std::size_t used = 0;
+    for (;;) {
+      std::uint8_t byte = 0;
+      const ssize_t got = ::read(tty_, &byte, 1);
+      if (interrupted != 0) throw Error(ErrorKind::failed, "interrupted");
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0 || byte == '\n' || byte == '\r' || byte == before_.c_cc[VEOF]) break;
+      if (byte == before_.c_cc[VERASE] || byte == '\b') {
+        used -= used > 0 ? 1 : 0;
+      } else if (byte == before_.c_cc[VKILL]) {
+        used = 0;
+      } else if (used == most) {
+        throw Error(ErrorKind::usage, "more than " + std::to_string(most) + " bytes were typed", "nothing was stored");
+      } else {
+        line.writable()[used++] = byte;
+      }
+    }
+    line.shrink(used);
+    return line;
+  }
+
  private:
+  static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
   int tty_;
   termios before_{};
+  std::array<struct sigaction, kSignals.size()> handlers_{};
 };
-
-/// One line, without its end, straight into locked memory.
-SecretBytes read_line(int fd, std::size_t most) {
-  SecretBytes line(most);
-  std::size_t used = 0;
-  while (used < most) {
-    std::uint8_t byte = 0;
-    const ssize_t got = ::read(fd, &byte, 1);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0 || byte == '\n') break;
-    line.writable()[used++] = byte;
-  }
-  line.shrink(used);
-  return line;
-}
 
 void drop_line_end(SecretBytes& secret) {
   const auto bytes = secret.reveal();
@@ -99,21 +127,20 @@ SecretBytes ask_pin(const std::string& question) {
 }  // namespace
 
 int report(const Error& error) {
-  std::fprintf(stderr, "agentvault: error: %s\n", error.what());
-  if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", error.hint().c_str());
+  std::fprintf(stderr, "agentvault: error: %s\n", printable(error.what(), kMaxMessage).c_str());
+  if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", printable(error.hint(), kMaxMessage).c_str());
   return error.exit_code();
 }
 
 void note(const std::string& text) {
-  std::fprintf(stderr, "agentvault: %s\n", text.c_str());
+  std::fprintf(stderr, "agentvault: %s\n", printable(text, kMaxMessage).c_str());
 }
 
 SecretBytes ask_hidden(const std::string& question, ErrorKind kind, const std::string& hint) {
   const UniqueFd tty(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   if (!tty) throw Error(kind, "there is no terminal to ask on", hint);
   write_all(tty.get(), as_bytes(question), "the terminal");
-  const HiddenInput hidden(tty.get());
-  return read_line(tty.get(), 4096);
+  return HiddenInput(tty.get()).read_line(kMaxSecret);
 }
 
 SecretBytes read_secret_from_stdin() {

@@ -7,6 +7,7 @@ extern "C" {
 #include <libtpms/tpm_nvfilename.h>
 }
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
@@ -31,7 +32,8 @@ constexpr std::chrono::seconds kLockPatience{10};
               "restore the vault from a backup: without this state its keys cannot be opened");
 }
 
-/// The file format: plain, or magic | slot count (1) | slots | box.
+/// The file format: magic | slot count (1) | slots | box. Without a PIN there are no slots, and SHA-256 | state in
+/// place of the box: libtpms must not be handed what a broken disk has made of it.
 class State {
  public:
   explicit State(std::filesystem::path file) : file_(std::move(file)) {}
@@ -40,15 +42,18 @@ class State {
   Bytes load(const PinSource& pin) {
     auto contents = read_file(file_, kMaxState);
     if (!contents) return {};
-    if (contents->size() < kMagic.size() || as_text(ByteView(*contents).first(kMagic.size())) != kMagic) {
-      return *contents;
-    }
-    return decrypt(ByteView(*contents).subspan(kMagic.size()), pin);
+    const ByteView all(*contents);
+    if (all.size() <= kMagic.size() || as_text(all.first(kMagic.size())) != kMagic) damaged();
+    const ByteView rest = all.subspan(kMagic.size());
+    return rest[0] == 0 ? check_plain(rest.subspan(1)) : decrypt(rest, pin);
   }
 
   void store(ByteView state) {
-    if (key_.empty()) return replace_file(file_, state);
     ByteWriter out;
+    if (key_.empty()) {
+      out.raw(as_bytes(kMagic)).u8(0).raw(sha256(state)).raw(state);
+      return replace_file(file_, out.bytes());
+    }
     out.raw(as_bytes(kMagic)).u8(static_cast<std::uint8_t>(slots_.size() / kSlotSize)).raw(slots_);
     out.raw(aead_seal(key_, associated(), state));
     replace_file(file_, out.bytes());
@@ -63,8 +68,16 @@ class State {
   }
 
  private:
+  static Bytes check_plain(ByteView rest) {
+    constexpr std::size_t hash_size = std::tuple_size_v<Digest>;
+    if (rest.size() <= hash_size) damaged();
+    const Digest hash = sha256(rest.subspan(hash_size));
+    if (!std::equal(hash.begin(), hash.end(), rest.begin())) damaged();
+    return {rest.begin() + hash_size, rest.end()};
+  }
+
   Bytes decrypt(ByteView rest, const PinSource& pin) {
-    if (rest.empty() || rest[0] == 0 || rest[0] > kMaxSlots || rest.size() < 1 + rest[0] * kSlotSize) damaged();
+    if (rest[0] > kMaxSlots || rest.size() < 1 + rest[0] * kSlotSize) damaged();
     const std::size_t slots_size = rest[0] * kSlotSize;
     slots_.assign(rest.begin() + 1, rest.begin() + 1 + static_cast<std::ptrdiff_t>(slots_size));
     unwrap_key(pin());
@@ -212,6 +225,11 @@ class EmbeddedTransport final : public Transport {
 
 std::unique_ptr<Transport> open_embedded(const std::filesystem::path& directory, const PinSource& pin) {
   return std::make_unique<EmbeddedTransport>(directory, pin);
+}
+
+bool embedded_state_is_encrypted(const std::filesystem::path& directory) {
+  const auto contents = read_file(directory / "state", kMaxState);
+  return contents && contents->size() > kMagic.size() && (*contents)[kMagic.size()] != 0;
 }
 
 void create_encrypted_state(const std::filesystem::path& directory, const SecretBytes& pin) {

@@ -1,7 +1,6 @@
 #include "tpm/tpm.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "tpm/esys.hpp"
 
@@ -10,18 +9,8 @@ namespace agentvault::tpm {
 Tpm::Tpm(const TransportName& name, const std::filesystem::path& state_directory, const PinSource& pin)
     : Tpm(open_transport(name, state_directory, pin), name.shared_without_manager()) {}
 
-namespace {
-
-std::unique_ptr<Transport> quietly(std::unique_ptr<Transport> transport) {
-  // tpm2-tss prints its own lines on stderr; ours say what to do. Whoever sets TSS2_LOG gets both.
-  ::setenv("TSS2_LOG", "all+NONE", 0);
-  return transport;
-}
-
-}  // namespace
-
 Tpm::Tpm(std::unique_ptr<Transport> transport, bool without_manager)
-    : inside_(std::make_unique<Inside>(quietly(std::move(transport)), without_manager)) {}
+    : inside_(std::make_unique<Inside>(std::move(transport), without_manager)) {}
 
 Tpm::~Tpm() = default;
 

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "base/error.hpp"
 #include "tpm/embedded.hpp"
 #include "tpm/tcti_transport.hpp"
@@ -18,6 +20,11 @@ bool take_prefix(std::string& text, const std::string& prefix) {
   return true;
 }
 
+/// Stored, it must mean the same from every working directory.
+std::string absolute(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
 TransportName automatic() {
   if (::access(kDefaultDevice, F_OK) == 0) return {TransportKind::device, kDefaultDevice};
   throw Error(ErrorKind::tpm, std::string("this machine has no TPM at ") + kDefaultDevice,
@@ -31,9 +38,13 @@ TransportName TransportName::parse(const std::string& text) {
   if (text == "auto") return automatic();
   if (text == "tabrmd") return {TransportKind::tabrmd, ""};
   if (text == "embedded") return {TransportKind::embedded, ""};
-  if (take_prefix(rest, "device:") && !rest.empty()) return {TransportKind::device, rest};
+  // A comma would begin another option of the transport's: a host, a port.
+  if (text.find(',') != std::string::npos && text.rfind("cmd:", 0) != 0) {
+    throw Error(ErrorKind::usage, "unknown TPM \"" + text + "\"", kForms);
+  }
+  if (take_prefix(rest, "device:") && !rest.empty()) return {TransportKind::device, absolute(rest)};
   if (take_prefix(rest, "cmd:") && !rest.empty()) return {TransportKind::command, rest};
-  if (take_prefix(rest, "swtpm:path=") && !rest.empty()) return {TransportKind::swtpm, rest};
+  if (take_prefix(rest, "swtpm:path=") && !rest.empty()) return {TransportKind::swtpm, absolute(rest)};
   throw Error(ErrorKind::usage, "unknown TPM \"" + text + "\"", kForms);
 }
 
@@ -43,7 +54,9 @@ TransportName TransportName::parse_stored(const std::string& text) {
                 "somebody changed the vault's database: restore it from a copy you trust");
   }
   try {
-    return parse(text);
+    auto name = parse(text);
+    if (name.text() != text) throw Error(ErrorKind::usage, "not as it was stored");
+    return name;
   } catch (const Error&) {
     throw Error(ErrorKind::integrity, "the vault names an unknown TPM", "restore the vault from a copy you trust");
   }
@@ -83,6 +96,8 @@ std::string TransportName::description() const {
 
 std::unique_ptr<Transport> open_transport(const TransportName& name, const std::filesystem::path& state_directory,
                                           const PinSource& pin) {
+  // tpm2-tss prints its own lines on stderr; ours say what to do. Whoever sets TSS2_LOG gets both.
+  ::setenv("TSS2_LOG", "all+NONE", 0);
   if (name.kind == TransportKind::embedded) return open_embedded(state_directory, pin);
   return open_tcti(name);
 }

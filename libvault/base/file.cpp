@@ -77,23 +77,47 @@ void make_private_directory(const std::filesystem::path& path) {
   if (errno != EEXIST || !std::filesystem::is_directory(path, error)) throw_errno("create the folder " + path.string());
 }
 
+namespace {
+
+/// Whether the open file is still the one at this path: somebody may have removed it between open and flock.
+bool is_still_at(int fd, const std::filesystem::path& path) {
+  struct stat open_file {};
+  struct stat named {};
+  return ::fstat(fd, &open_file) == 0 && ::lstat(path.c_str(), &named) == 0 && open_file.st_ino == named.st_ino &&
+         open_file.st_dev == named.st_dev;
+}
+
+}  // namespace
+
 std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path, std::chrono::milliseconds patience) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) throw_errno("open " + path.string());
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  // flock has no time-out of its own, and an alarm would be a signal for the whole process.
-  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) throw_errno("lock " + path.string());
-    if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
-    ::poll(nullptr, 0, 10);
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) throw_errno("open " + path.string());
+    // flock has no time-out of its own, and an alarm would be a signal for the whole process.
+    while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) throw_errno("lock " + path.string());
+      if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+      ::poll(nullptr, 0, 10);
+    }
+    if (is_still_at(fd.get(), path)) return FileLock(std::move(fd));
   }
-  return FileLock(std::move(fd));
 }
 
 bool FileLock::held_by_someone(const std::filesystem::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) return false;
-  return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  if (!fd) return errno != ENOENT;
+  return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
+}
+
+bool FileLock::remove_if_free(const std::filesystem::path& path, const std::vector<std::filesystem::path>& others) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return errno == ENOENT;
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return false;
+  if (!is_still_at(fd.get(), path)) return true;
+  for (const auto& other : others) ::unlink(other.c_str());
+  ::unlink(path.c_str());
+  return true;
 }
 
 }  // namespace agentvault

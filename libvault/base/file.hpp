@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/bytes.hpp"
 #include "base/secret_bytes.hpp"
@@ -62,8 +63,11 @@ class FileLock {
  public:
   /// Waits up to `patience`; nothing when another process still holds it then.
   static std::optional<FileLock> acquire(const std::filesystem::path& path, std::chrono::milliseconds patience);
-  /// Whether some process holds the lock of this existing file. A missing file is not locked.
+  /// Whether some process holds the lock. A missing file is not locked; one that cannot be looked at counts as held.
   static bool held_by_someone(const std::filesystem::path& path);
+  /// Deletes the file, and the others, if nobody holds its lock: under the lock, so that none is deleted that somebody
+  /// is just taking. False when it is held.
+  static bool remove_if_free(const std::filesystem::path& path, const std::vector<std::filesystem::path>& others);
 
  private:
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}

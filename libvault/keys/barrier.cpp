@@ -59,23 +59,20 @@ void Vault::barrier(store::Snapshot next) {
                 std::string("the change is stored, but older copies of the vault still open: ") + error.what(),
                 "the next command that opens the vault finishes it");
   }
-  database_.promote();
-  snapshot_.stage.pending = false;
+  promote();
 }
 
-void Vault::finish_barrier() {
-  if (!lock_) {
-    take_lock();
-    auto again = database_.newest();
-    if (again.stage.epoch != snapshot_.stage.epoch || again.stage.sequence != snapshot_.stage.sequence ||
-        !again.stage.pending) {
-      // Somebody else finished it, and perhaps more. What we hold was the truth when we read it; read the newer one.
-      snapshot_ = std::move(again);
-      unseal([]() -> SecretBytes { throw Error(ErrorKind::pin, "the PIN changed meanwhile", "try again"); });
-      lock_.reset();
-      return;
-    }
+void Vault::promote() {
+  try {
+    database_.promote();
+    snapshot_.stage.pending = false;
+  } catch (const Error& error) {
+    // The change holds: the counter has moved. Whoever opens the vault next promotes it.
+    log::warning(std::string("the change is made, but could not be tidied up: ") + error.what());
   }
+}
+
+void Vault::finish_barrier(Access access) {
   const auto& [vault, stage, credentials] = snapshot_;
   const std::uint64_t counter = tpm::read_counter(*tpm_, vault.storage_root, vault.counter);
   if (stage.epoch != counter && stage.epoch != counter + 1) {
@@ -90,12 +87,13 @@ void Vault::finish_barrier() {
   try {
     advance(*tpm_, vault, counter_key(master_, stage), stage.epoch);
   } catch (const tpm::TpmError& error) {
-    // The newer state is served all the same, never the older one.
-    log::warning(std::string("a barrier is still incomplete, older copies of the vault still open: ") + error.what());
+    // Nothing may be built on an unfinished change; but reading serves the newer state all the same, never the older
+    // one.
+    if (access == Access::write) throw;
+    log::warning(std::string("a change is still incomplete, older copies of the vault still open: ") + error.what());
     return;
   }
-  database_.promote();
-  snapshot_.stage.pending = false;
+  promote();
 }
 
 }  // namespace agentvault::keys

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "keys/manifest.hpp"
+#include "tpm/embedded.hpp"
 
 namespace agentvault::keys {
 namespace {
@@ -36,15 +37,19 @@ auto position(std::vector<store::CredentialRow>& rows, const std::string& name) 
                           [](const auto& row, const auto& key) { return row.name < key; });
 }
 
+bool needs_pin(const VaultPaths& paths, const store::Snapshot& snapshot) {
+  return !snapshot.stage.pin_salt.empty() || tpm::embedded_state_is_encrypted(paths.tpm());
+}
+
 }  // namespace
 
 tpm::DictionaryAttack dictionary_attack_for(const tpm::TransportName& name) {
   return name.kind == tpm::TransportKind::embedded ? tpm::DictionaryAttack::ignore : tpm::DictionaryAttack::protect;
 }
 
-Vault::Vault(VaultPaths paths, Access access)
+Vault::Vault(VaultPaths paths, bool locked)
     : paths_(std::move(paths)), database_(store::Database::open(paths_.database())) {
-  if (access == Access::write) take_lock();
+  if (locked) take_lock();
   snapshot_ = database_.newest();
 }
 
@@ -58,18 +63,26 @@ void Vault::take_lock() {
 Vault Vault::open(const VaultPaths& paths, Access access, const std::optional<tpm::TransportName>& tpm,
                   const PinSource& pin) {
   paths.check();
-  Vault vault(paths, access);
-  const auto name = tpm ? *tpm : tpm::TransportName::parse_stored(vault.snapshot_.vault.tpm);
-  // Both a PIN-encrypted embedded state and a PIN-bound key may ask: the person is asked once.
+  // Both a PIN-encrypted embedded state and a PIN-bound key may ask: the person is asked once, and before any lock is
+  // taken that others wait for.
   std::optional<SecretBytes> asked;
   const PinSource once = [&pin, &asked] {
     if (!asked) asked = pin();
     return asked->clone();
   };
-  vault.tpm_ = std::make_unique<tpm::Tpm>(name, paths.tpm(), once);
-  vault.unseal(once);
-  if (vault.snapshot_.stage.pending) vault.finish_barrier();
-  return vault;
+  if (needs_pin(paths, store::Database::open(paths.database()).newest())) asked = pin();
+  for (bool locked = access == Access::write;; locked = true) {
+    Vault vault(paths, locked);
+    const auto name = tpm ? *tpm : tpm::TransportName::parse_stored(vault.snapshot_.vault.tpm);
+    vault.tpm_ = std::make_unique<tpm::Tpm>(name, paths.tpm(), once);
+    vault.unseal(once);
+    if (!vault.snapshot_.stage.pending) return vault;
+    if (locked) {
+      vault.finish_barrier(access);
+      return vault;
+    }
+    // A barrier to finish: once more, with the vault's lock before the TPM's, as everybody takes them.
+  }
 }
 
 void Vault::unseal(const PinSource& pin) {

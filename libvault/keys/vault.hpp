@@ -64,10 +64,11 @@ class Vault {
   tpm::Tpm& tpm() { return *tpm_; }
 
  private:
-  Vault(VaultPaths paths, Access access);
+  Vault(VaultPaths paths, bool locked);
   void take_lock();
   void unseal(const PinSource& pin);
-  void finish_barrier();
+  void finish_barrier(Access access);
+  void promote();
   /// Stages `next` under a new epoch, moves the counter there, promotes it.
   void barrier(store::Snapshot next);
   store::CredentialRow encrypt(const NewCredential& credential, const Bytes& id, std::uint64_t version) const;

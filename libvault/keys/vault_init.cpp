@@ -1,4 +1,8 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.hpp"
@@ -13,17 +17,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The folder in which the vault is built before it takes its place. Left behind only by a kill, and cleaned up by the
-/// next init.
+constexpr const char* kMarker = ".agentvault-init";
+
+/// The folder in which the vault is built before it takes its place: a fresh one, beside it.
 class BuildingSite {
  public:
-  explicit BuildingSite(const fs::path& place) : paths_{place.string() + ".init"}, place_(place) {
-    make_private_directory(paths_.directory);
-    lock_ = FileLock::acquire(paths_.lock(), std::chrono::seconds(0));
-    if (!lock_) throw Error(ErrorKind::failed, "another \"agentvault init\" is at work here", "wait for it");
-    for (const auto& entry : fs::directory_iterator(paths_.directory)) {
-      if (entry.path() != paths_.lock()) fs::remove_all(entry.path());
-    }
+  explicit BuildingSite(const fs::path& place) : place_(place) {
+    std::error_code ignored;
+    fs::create_directories(place.parent_path(), ignored);
+    remove_abandoned();
+    std::string name = place.string() + ".init-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) throw_errno("create a folder beside " + place.string());
+    paths_.directory = name;
+    lock_ = FileLock::acquire(paths_.directory / kMarker, std::chrono::seconds(0));
     for (const auto& folder : {paths_.tpm(), paths_.sessions(), paths_.audit()}) make_private_directory(folder);
   }
   ~BuildingSite() {
@@ -35,12 +41,30 @@ class BuildingSite {
 
   const VaultPaths& paths() const { return paths_; }
   void move_into_place() {
+    ::unlink((paths_.directory / kMarker).c_str());
     // Replaces an empty folder, and nothing else.
-    if (::rename(paths_.directory.c_str(), place_.c_str()) != 0) throw_errno("create " + place_.string());
+    if (::rename(paths_.directory.c_str(), place_.c_str()) != 0) {
+      throw_errno("create " + place_.string(), "if it is a mount point, name a folder inside it");
+    }
     done_ = true;
   }
 
  private:
+  /// What a killed init has left: folders of ours, by name, owner and marker, that nobody works in.
+  void remove_abandoned() const {
+    const std::string prefix = place_.filename().string() + ".init-";
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(place_.parent_path(), error)) {
+      const std::string name = entry.path().filename().string();
+      struct stat info {};
+      if (!name.starts_with(prefix) || name.size() != prefix.size() + 6) continue;
+      if (::lstat(entry.path().c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != ::geteuid()) continue;
+      const auto marker = entry.path() / kMarker;
+      if (!fs::exists(marker, error) || FileLock::held_by_someone(marker)) continue;
+      fs::remove_all(entry.path(), error);
+    }
+  }
+
   VaultPaths paths_;
   fs::path place_;
   std::optional<FileLock> lock_;
@@ -91,8 +115,8 @@ store::Snapshot first_snapshot(tpm::Tpm& tpm, const NewVault& wanted, const P256
   return snapshot;
 }
 
-/// TPM and database are closed when this returns, so that their folder can move.
-void build(const VaultPaths& site, const NewVault& wanted) {
+/// TPM and database are closed when this returns, so that their folder can move. Returns the counter's reference.
+Bytes build(const VaultPaths& site, const NewVault& wanted) {
   const bool embedded = wanted.tpm.kind == tpm::TransportKind::embedded;
   if (embedded && wanted.pin) tpm::create_encrypted_state(site.tpm(), *wanted.pin);
   tpm::Tpm tpm(wanted.tpm, site.tpm(), [&] { return wanted.pin->clone(); });
@@ -105,6 +129,7 @@ void build(const VaultPaths& site, const NewVault& wanted) {
     auto database = store::Database::create(site.database());
     database.write_vault(snapshot.vault);
     database.write_stage(snapshot.stage, snapshot.credentials);
+    return counter;
   } catch (...) {
     // A counter without a vault would take room in the TPM for ever. The embedded TPM's goes with its state.
     if (!embedded) tpm::undefine_counter(tpm, counter);
@@ -120,8 +145,16 @@ void create_vault(const NewVault& wanted) {
   }
   refuse_existing(wanted.paths.directory);
   BuildingSite site(wanted.paths.directory);
-  build(site.paths(), wanted);
-  site.move_into_place();
+  const Bytes counter = build(site.paths(), wanted);
+  try {
+    site.move_into_place();
+  } catch (const Error&) {
+    if (wanted.tpm.kind != tpm::TransportKind::embedded) {
+      tpm::Tpm tpm(wanted.tpm, site.paths().tpm(), [&] { return wanted.pin->clone(); });
+      tpm::undefine_counter(tpm, counter);
+    }
+    throw;
+  }
 }
 
 }  // namespace agentvault::keys

@@ -42,8 +42,12 @@ class ControlServer::Connection final : public net::Watcher {
  public:
   Connection(ControlServer& server, UniqueFd socket) : server_(server), socket_(std::move(socket)) {
     server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
+    timer_ = server_.reactor_.after(std::chrono::milliseconds(kPatienceMilliseconds), [this] { close(); });
   }
-  ~Connection() override { server_.reactor_.remove(socket_.get(), this); }
+  ~Connection() override {
+    server_.reactor_.cancel(timer_);
+    server_.reactor_.remove(socket_.get(), this);
+  }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -67,13 +71,16 @@ class ControlServer::Connection final : public net::Watcher {
   }
 
   void close() {
+    server_.reactor_.cancel(timer_);
     auto found = server_.connections_.find(this);
+    if (found == server_.connections_.end()) return;
     server_.reactor_.retire(std::move(found->second));
     server_.connections_.erase(found);
   }
 
   ControlServer& server_;
   UniqueFd socket_;
+  net::Reactor::TimerId timer_{};
   std::string line_;
 };
 
@@ -89,7 +96,12 @@ ControlServer::~ControlServer() {
 void ControlServer::on_ready(std::uint32_t) {
   for (;;) {
     UniqueFd socket(::accept4(socket_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket) return;
+    if (!socket && errno == EAGAIN) return;
+    if (!socket) {
+      // Out of descriptors: no new edge will tell of those that wait.
+      reactor_.after(std::chrono::milliseconds(100), [this] { on_ready(0); });
+      return;
+    }
     if (connections_.size() >= kMaxConnections) continue;
     auto connection = std::make_unique<Connection>(*this, std::move(socket));
     auto* key = connection.get();

@@ -9,6 +9,7 @@ namespace {
 
 /// What the vault itself reads, and what an outer session set: nothing for the child.
 constexpr std::string_view kOwnPrefix = "AGENTVAULT_";
+constexpr std::string_view kPinFolder = "CREDENTIALS_DIRECTORY";  // systemd's: the PIN may lie there
 constexpr const char* kLoopback = "127.0.0.1,localhost,::1";
 
 class Claims {
@@ -60,7 +61,7 @@ Environment build_environment(const EnvironmentRequest& request) {
   Environment out;
   for (const auto& entry : request.inherited) {
     const std::string name = entry.substr(0, entry.find('='));
-    if (name.starts_with(kOwnPrefix) || values.contains(name)) continue;
+    if (name.starts_with(kOwnPrefix) || name == kPinFolder || values.contains(name)) continue;
     if (request.holds_secret(entry)) {
       out.removed.push_back(name);
       continue;

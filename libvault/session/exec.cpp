@@ -105,6 +105,7 @@ int run_exec(ExecRequest request) {
     const std::string line = session_line(registration.name(), opened.tpm, credentials, request.max_lifetime);
     std::fputs(line.c_str(), stderr);
   }
+  SignalRelay::block();
   if (const int code = launcher.start(environment.entries); code != 0) {
     state.segment().write(audit::SessionEnded{"the command cannot be run"});
     return report_failed_start(request.command.front(), code);

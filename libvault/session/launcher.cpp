@@ -1,5 +1,7 @@
 #include "session/launcher.hpp"
 
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -36,6 +38,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
     environment.emplace_back(at, end);
     at = end == text.end() ? end : end + 1;
   }
+  ::prctl(PR_SET_PDEATHSIG, 0);
   auto argv = pointers(command);
   auto envp = pointers(environment);
   ::execvpe(argv[0], argv.data(), envp.data());
@@ -51,11 +54,15 @@ Launcher::Launcher(std::vector<std::string> command, mode_t umask) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw_errno("make a channel");
   UniqueFd theirs(ends[1]);
   channel_.reset(ends[0]);
+  const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ < 0) throw_errno("start a process");
   if (pid_ == 0) {
     channel_.reset();
     ::umask(umask);
+    // Until it is the agent it must not outlive exec.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(125);
     try {
       become(std::move(command), theirs.get());
     } catch (...) {

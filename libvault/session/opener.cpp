@@ -1,8 +1,13 @@
 #include "session/opener.hpp"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -45,7 +50,7 @@ class Reader {
   }
   void fill(std::span<std::uint8_t> space) {
     if (read_up_to(fd_, space, "the opener's channel") != space.size()) {
-      throw Error(ErrorKind::failed, "the opener died", "run again with --log-level debug");
+      throw Error(ErrorKind::failed, "the vault was not opened: interrupted", "try again");
     }
   }
   int fd_;
@@ -61,6 +66,7 @@ std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const 
     for (const auto& row : vault.snapshot().credentials) rows.push_back(&row);
   }
   for (const auto& name : with) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const auto* row) { return row->name == name; })) continue;
     const auto* row = vault.find(name);
     if (row == nullptr) {
       throw Error(ErrorKind::not_found, "there is no credential named " + printable(name),
@@ -81,6 +87,17 @@ void open_and_send(const OpenRequest& request, int fd) {
     write_all(fd, secret.reveal(), "the opener's channel");
   }
   send(fd, ByteWriter().u8(kComplete));
+}
+
+/// Nothing of exec's stays with the opener but the channel: not its session lock, not its control socket. And it does
+/// not outlive exec: a prompt would.
+int detach_from_exec(int channel, pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) ::_exit(1);
+  constexpr int kept = 3;
+  if (channel != kept) ::dup3(channel, kept, O_CLOEXEC);
+  ::close_range(kept + 1, ~0U, 0);
+  return kept;
 }
 
 [[noreturn]] void run_opener(const OpenRequest& request, int fd) {
@@ -131,12 +148,10 @@ Opened open_in_a_process_of_its_own(const OpenRequest& request) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw_errno("make a channel");
   UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
+  const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) throw_errno("start the opener");
-  if (pid == 0) {
-    ours.reset();
-    run_opener(request, theirs.get());
-  }
+  if (pid == 0) run_opener(request, detach_from_exec(theirs.get(), parent));
   theirs.reset();
   try {
     Opened opened = receive(Reader(ours.get()));

@@ -14,6 +14,7 @@ namespace agentvault::session {
 namespace {
 
 constexpr int kBacklog = 16;
+constexpr std::chrono::seconds kLockPatience{2};  // somebody who looks for the dead holds it for a moment
 
 /// Socket paths are short by nature (108 bytes); through a descriptor of its folder any depth will do.
 class SocketAddress {
@@ -44,8 +45,8 @@ UniqueFd open_control_socket() {
 Registration::Registration(const keys::VaultPaths& paths, const Bytes& id)
     : paths_(paths), name_(hex(id)), socket_(open_control_socket()) {
   make_private_directory(paths_.sessions());
-  lock_ = FileLock::acquire(paths_.sessions() / (name_ + ".lock"), std::chrono::seconds(0));
-  if (!lock_) throw Error(ErrorKind::failed, "a session of this name is running");
+  lock_ = FileLock::acquire(paths_.sessions() / (name_ + ".lock"), kLockPatience);
+  if (!lock_) throw Error(ErrorKind::failed, "a session of this name is running", "try again");
   if (::bind(socket_.get(), SocketAddress(paths_, name_).get(), sizeof(sockaddr_un)) != 0 ||
       ::listen(socket_.get(), kBacklog) != 0) {
     throw_errno("make the session's control socket");
@@ -64,19 +65,15 @@ std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
   for (const auto& entry : std::filesystem::directory_iterator(paths.sessions(), error)) {
     if (entry.path().extension() != ".lock") continue;
     const std::string name = entry.path().stem().string();
-    if (FileLock::held_by_someone(entry.path())) {
-      names.push_back(name);
-    } else {
-      ::unlink((paths.sessions() / (name + ".sock")).c_str());
-      ::unlink(entry.path().c_str());
-    }
+    if (!FileLock::remove_if_free(entry.path(), {paths.sessions() / (name + ".sock")})) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
 UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name) {
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Non-blocking: a stopped session's queue may be full, and then it does not answer.
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket || ::connect(socket.get(), SocketAddress(paths, name).get(), sizeof(sockaddr_un)) != 0) socket.reset();
   return socket;
 }

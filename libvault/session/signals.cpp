@@ -6,19 +6,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "base/error.hpp"
 
 namespace agentvault::session {
 namespace {
 
-constexpr int kRelayed[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,  SIGUSR1, SIGUSR2, SIGALRM, SIGCONT,
-                            SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH, SIGURG,  SIGIO,   SIGPWR,  SIGVTALRM};
-
+/// Every signal that would end or stop this process, but those that its own faults raise and those nobody can catch.
 sigset_t watched() {
   sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGCHLD);
-  for (int number : kRelayed) sigaddset(&set, number);
+  sigfillset(&set);
+  for (int number : {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPIPE})
+    sigdelset(&set, number);
   return set;
 }
 
@@ -27,13 +27,18 @@ sigset_t watched() {
 SignalRelay::SignalRelay(net::Reactor& reactor, pid_t child, std::function<void(int)> on_exit)
     : reactor_(reactor), child_(child), on_exit_(std::move(on_exit)) {
   const sigset_t set = watched();
-  ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
   fd_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd_) throw_errno("watch signals");
   reactor_.add(fd_.get(), EPOLLIN, this);
   // The child may have ended before anybody watched.
   reactor_.defer([this] { look_at_child(); });
+}
+
+void SignalRelay::block() {
+  const sigset_t set = watched();
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGCHLD, SIG_DFL);  // whoever ignores it gets no status
 }
 
 SignalRelay::~SignalRelay() {
@@ -49,7 +54,7 @@ void SignalRelay::on_ready(std::uint32_t) {
       continue;
     }
     // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the child has it already.
-    const bool from_terminal = info.ssi_code == SI_KERNEL;
+    const bool from_terminal = info.ssi_code == SI_KERNEL && ::getpgid(child_) == ::getpgrp();
     if (!gone_ && !from_terminal) ::kill(child_, number);
   }
 }
@@ -57,8 +62,13 @@ void SignalRelay::on_ready(std::uint32_t) {
 void SignalRelay::look_at_child() {
   while (!gone_) {
     siginfo_t info{};
-    if (::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WSTOPPED | WNOHANG) != 0 || info.si_pid == 0)
+    if (::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WSTOPPED | WNOHANG) != 0) {
+      if (errno != ECHILD) return;
+      info.si_code = CLD_EXITED;  // somebody else has taken its status
+      info.si_status = 0;
+    } else if (info.si_pid == 0) {
       return;
+    }
     if (info.si_code == CLD_STOPPED) {
       // A shell that waits for exec must see it stop with its child. SIGCONT wakes both.
       ::raise(SIGSTOP);

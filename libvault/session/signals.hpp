@@ -12,7 +12,10 @@ namespace agentvault::session {
 
 class SignalRelay final : public net::Watcher {
  public:
-  /// Blocks the signals of this process. `on_exit` gets the child's status in the way of a shell: its exit code, or 128
+  /// From now on signals wait to be relayed. Called before the child is started, so that none is lost in between.
+  static void block();
+
+  /// After block(). `on_exit` gets the child's status in the way of a shell: its exit code, or 128
   /// plus the number of the signal that killed it.
   SignalRelay(net::Reactor& reactor, pid_t child, std::function<void(int)> on_exit);
   ~SignalRelay() override;

@@ -30,7 +30,7 @@ constexpr int kMaxValueSize = 1 << 20;
       throw Error(ErrorKind::integrity, std::string("the vault's database is damaged: ") + error.what(),
                   "put a copy of vault.db back that you trust");
     case SQLITE_FULL:
-      throw Error(ErrorKind::failed, "the disk is full: nothing was changed", "free some space, then try again");
+      throw Error(ErrorKind::failed, "the disk is full", "free some space, then try again");
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
@@ -151,6 +151,11 @@ Database Database::open(const std::filesystem::path& file) {
     auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW);
     configure(*database);
     const int version = database->execAndGet("PRAGMA user_version").getInt();
+    // Whoever may write the file could have SQLite do something else than what is asked.
+    if (database->execAndGet("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").getInt() != 0) {
+      throw Error(ErrorKind::integrity, "the vault's database was changed by something other than agentvault",
+                  "put a copy of vault.db back that you trust");
+    }
     if (version > kSchemaVersion) {
       throw Error(ErrorKind::failed,
                   "the vault was written by a newer agentvault (format " + std::to_string(version) +

@@ -114,6 +114,39 @@ class BrokerTest(SystemTest):
         self.assert_error(self.s.request("GET", "/api/x", headers=[("Cookie", f"a={token}")]), 400, "token_misplaced")
         self.nothing_forwarded()
 
+    def test_an_open_stream_ends_with_its_token(self):
+        go = threading.Event()
+        self.addCleanup(go.set)
+        def route(handler, body):
+            handler.start_chunked()
+            while not go.is_set():
+                handler.chunk(b"tick\n")
+                time.sleep(0.02)
+        self.up.routes["/stream"] = route
+        short = self.ok(self.v.run("token", "attenuate", self.s.token, "--lifetime", "1s")).out.strip()
+        with self.s.connect() as connection:
+            connection.sendall(self.head("GET", "/api/stream", token=short))
+            data = read_until_closed(connection)
+        self.assertIn(b"tick", data)
+        self.assertFalse(data.endswith(b"0\r\n\r\n"))
+        self.assertIn("the token expired", [e["ended"] for e in self.v.events() if e["event"] == "settled"])
+
+    def test_impossible_tokens_do_not_end_the_session(self):
+        for bad in ("agv_m3__________", "agv_hv" + "8" * 50, "agv_" + "m" * 4000):
+            self.assertEqual(self.s.request("GET", "/api/x", token=bad)[0], 401)
+        self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
+
+    def test_headers_that_would_steer_the_upstream_are_taken_out_also_from_trailers(self):
+        names = ["X_HTTP_Method_Override", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Host", "Forwarded"]
+        self.s.request("POST", "/api/x", headers=[(n, "evil") for n in names], body=b"")
+        self.assertNotIn("evil", str(self.up.requests[0]["headers"]))
+        def route(handler, body):
+            self.trailers = handler.trailers
+            handler.answer(200)
+        self.up.routes["/t"] = route
+        self.s.raw(self.head("POST", "/api/t", "Transfer-Encoding: chunked", "Connection: close") + b"0\r\nX-HTTP-Method-Override: DELETE\r\nX-Api-Key: evil\r\nCookie: a\r\nX-Fine: 1\r\n\r\n")
+        self.assertEqual(self.trailers, ["X-Fine: 1"])
+
     # --- policy
 
     def test_preset_rules_hold_from_the_first_day(self):
@@ -555,6 +588,19 @@ class UpstreamTest(SystemTest):
             self.assertEqual(session.request("GET", "/api/x")[0], 200)
         self.assertEqual(len(raw.heads), 5)
 
+    def test_a_body_that_was_ended_is_not_sent_again(self):
+        heads = []
+        def script(connection, head):
+            heads.append(head)
+            if head.startswith(b"GET"):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                heads.append(connection.recv(65536))  # takes the next request, and closes without an answer
+        _, _, session = self.raw(script)
+        self.assertEqual(session.request("GET", "/api/a")[0], 200)
+        data = session.raw(f"PUT /api/b HTTP/1.1\r\nHost: 127.0.0.1:{session.port}\r\nAuthorization: Bearer {session.token}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".encode())
+        self.assert_error(parse_response(data), 502, "upstream_broken")
+        self.assertEqual(len(heads), 2)
+
     def test_kept_connections_are_not_shared_between_tokens(self):
         upstream = self.upstream()
         vault, session = self.start(upstream.url, "--ca-file", self.certificate.pem)
@@ -639,6 +685,20 @@ class InjectionTest(SystemTest):
 
     def test_query_escapes_the_secret(self):
         self.assertEqual(self.inject("query:key", secret="a&b=c d+e/0123456789")["path"], "/x?key=a%26b%3Dc%20d%2Be%2F0123456789")
+
+    def test_query_keys_in_disguise(self):
+        upstream = self.upstream()
+        vault = self.vault()
+        self.ok(vault.add("api", "--url", upstream.url, "--ca-file", self.certificate.pem, "--inject", "query:key"))
+        session = self.session(vault)
+        self.assert_error(session.request("GET", "/api/x?%6Bey=mine"), 401, "foreign_authorization")
+        self.assert_error(session.request("GET", "/api/x?a=1;key=mine"), 400, "bad_target")
+        self.ok(vault.add("gemini", "--url", upstream.url, "--ca-file", self.certificate.pem))
+        other = self.session(vault, "--with", "gemini")
+        self.assert_error(other.request("GET", "/gemini/v1/models?key=mine"), 401, "foreign_authorization")
+        self.assertEqual(other.request("GET", f"/gemini/v1/models?key={other.token}", token="")[0], 200)
+        self.assertEqual(upstream.requests[-1]["path"], "/v1/models")
+        self.assertEqual(upstream.header(-1, "X-Goog-Api-Key"), KEY)
 
     def test_basic_user(self):
         basic = base64.b64encode(f"{KEY}:".encode()).decode()

@@ -4,8 +4,10 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 from harness import KEY, LIMIT, SystemTest, main, run_on_terminal, wait_for
@@ -169,6 +171,59 @@ class ExecTest(SystemTest):
         killed.process.wait(LIMIT)
         self.assertEqual(json.loads(self.v.run("sessions", "--json").out), [])
         self.assertEqual(list((self.v.path / "sessions").iterdir()), [])
+
+    def test_sessions_and_starting_ones_do_not_disturb_each_other(self):
+        stop = threading.Event()
+        def look():
+            while not stop.is_set():
+                self.v.run("sessions")
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            for _ in range(15):
+                session = self.session(self.v)
+                self.assertIn(session.environment["AGENTVAULT_SESSION"], self.v.run("sessions").out)
+                self.assertEqual(session.stop(), 0)
+        finally:
+            stop.set()
+            watcher.join(LIMIT)
+
+    def test_nonsense_on_the_control_socket_is_answered_and_survived(self):
+        session = self.session(self.v)
+        path = self.v.path / "sessions" / (session.environment["AGENTVAULT_SESSION"] + ".sock")
+        for line in (b'{"command":5}\n', b"[]\n", b"\xff\n", b"x" * 100000 + b"\n", b'{"command":"none"}\n'):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(LIMIT)
+                client.connect(str(path))
+                try:
+                    client.sendall(line)
+                    client.recv(1000)
+                except OSError:
+                    pass
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+        for client in idle:
+            client.connect(str(path))
+        wait_for(lambda: "does not answer" not in self.v.run("sessions").out, "the idle ones to be dropped")
+        for client in idle:
+            client.close()
+        self.assertEqual(session.stop(), 0)
+
+    def test_closed_standard_streams(self):
+        for closed in ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"):
+            command = " ".join(map(str, self.v.argv("exec", "--", "sh", "-c", "'exit 7'"))) + " " + closed
+            self.assertEqual(subprocess.run(["bash", "-c", command], env=self.v.environment, capture_output=True).returncode, 7, closed)
+
+    def test_an_ignored_sigchld_is_no_hindrance(self):
+        command = "trap '' CHLD; exec " + " ".join(map(str, self.v.argv("exec", "-q", "--", "sh", "-c", "'exit 7'")))
+        self.assertEqual(subprocess.run(["bash", "-c", command], env=self.v.environment, timeout=LIMIT).returncode, 7)
+
+    def test_a_signal_that_comes_early_reaches_the_child(self):
+        for _ in range(20):
+            process = subprocess.Popen(self.v.argv("exec", "-q", "--", "sh", "-c", "echo up; exec sleep 100"), env=self.v.environment, stdout=subprocess.PIPE, text=True)
+            self.assertEqual(process.stdout.readline(), "up\n")
+            process.terminate()
+            self.assertEqual(process.wait(LIMIT), 128 + signal.SIGTERM)
+            process.stdout.close()
 
     def test_a_stopped_session_is_shown_as_not_answering(self):
         session = self.session(self.v)

@@ -126,6 +126,22 @@ class SwtpmTest(SystemTest):
         (vault.path / "vault.db").write_bytes(old)
         self.refused(vault.run("exec", "--", "true"), 6, "older than the TPM's epoch", "newest copy")
 
+    def test_nothing_is_built_on_an_unfinished_barrier(self):
+        vault = self.vault(self.tpm.name)
+        self.ok(vault.add("one", "--provider", "openai"))
+        self.ok(vault.add("two", "--provider", "github"))
+        fail = self.proxy(f"fail={NV_INCREMENT}:101")
+        self.assertEqual(vault.run("--tpm", fail, "remove", "one").code, 7)
+        self.assertEqual(vault.run("--tpm", fail, "add", "new", "--url", "https://h.example", "--stdin", stdin=KEY).code, 7)
+        self.assertEqual(vault.run("--tpm", fail, "remove", "two").code, 7)
+        served = vault.run("--tpm", fail, "exec", "-q", "--", "env")
+        self.ok(served)
+        self.assertIn("incomplete", served.err)
+        self.assertNotIn("OPENAI_API_KEY=", served.out)  # the newer state is served, never the older one
+        self.assertIn("GITHUB_TOKEN=agv_", served.out)
+        self.ok(vault.add("new", "--url", "https://h.example"))
+        self.assertEqual({c["name"] for c in json.loads(vault.run("list", "--json").out)}, {"two", "new"})
+
     def test_each_failing_command_of_init_leaves_no_vault_and_no_counter(self):
         codes = ("131", "120", "12a", "167", "160", "134", "176", "153", "15e")
         for code in codes:

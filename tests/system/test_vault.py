@@ -39,12 +39,62 @@ class VaultTest(SystemTest):
 
     def test_init_finishes_what_a_killed_init_left(self):
         vault = Vault(self.folder)
-        left = self.folder / "vault.init"
+        left = self.folder / "vault.init-abc123"
         (left / "tpm").mkdir(parents=True)
-        (left / "vault.db").write_text("half")
+        (left / ".agentvault-init").write_text("")
         self.ok(vault.init())
         self.assertFalse(left.exists())
         self.ok(vault.run("status"))
+
+    def test_init_touches_nothing_that_is_not_its_own(self):
+        vault = Vault(self.folder)
+        for name in ("vault.init", "vault.init-abc123", "vault.init-x"):
+            (self.folder / name).mkdir()
+            (self.folder / name / "thesis").write_text("x")
+        home = self.folder / "home"
+        home.mkdir()
+        (home / ".agentvault-init").write_text("")
+        (self.folder / "vault.init-link12").symlink_to(home)
+        self.ok(vault.init())
+        for name in ("vault.init", "vault.init-abc123", "vault.init-x"):
+            self.assertEqual((self.folder / name / "thesis").read_text(), "x")
+        self.assertTrue((home / ".agentvault-init").exists())
+
+    def test_a_vault_behind_a_symbolic_link_works(self):
+        (self.folder / "real").mkdir()
+        (self.folder / "link").symlink_to(self.folder / "real")
+        vault = Vault(self.folder / "link")
+        self.ok(vault.init())
+        self.ok(vault.add("openai"))
+        self.ok(vault.run("exec", "-q", "--", "true"))
+
+    def test_a_trigger_in_the_database_is_refused(self):
+        vault = self.vault()
+        with sqlite3.connect(vault.path / "vault.db") as database:
+            database.execute("CREATE TRIGGER t BEFORE UPDATE ON stage BEGIN SELECT RAISE(IGNORE); END")
+        self.refused(vault.run("list"), 6, "changed by something other than agentvault", "copy of vault.db")
+
+    def test_what_the_database_says_cannot_steer_the_terminal(self):
+        vault = self.vault()
+        with sqlite3.connect(vault.path / "vault.db") as database:
+            database.execute("UPDATE vault SET tpm = ?", ("cmd:\x1b[31mred",))
+        result = vault.run("exec", "--", "true")
+        self.assertEqual(result.code, 6)
+        self.assertNotIn("\x1b", result.err)
+
+    def test_a_long_secret_is_typed_whole_and_ctrl_c_restores_the_terminal(self):
+        upstream = self.upstream()
+        vault = self.vault()
+        long = "k" * 6000
+        code, output = run_on_terminal(vault.argv("add", "long", "--url", upstream.url, "--ca-file", str(self.certificate.pem)), vault.environment,
+                                       [("(hidden): ", long + "\n")])
+        self.assertEqual(code, 0, output)
+        session = self.session(vault)
+        self.assertEqual(session.request("GET", "/long/x")[0], 200)
+        self.assertEqual(upstream.header(0, "Authorization"), "Bearer " + long)
+        command = " ".join(map(str, vault.argv("add", "openai")))
+        code, output = run_on_terminal(["bash", "--norc", "-c", command + "; stty -a | grep -o ' -*echo '"], vault.environment, [("(hidden): ", "abc\x03")])
+        self.assertNotIn(" -echo ", output)
 
     def test_without_a_vault_every_command_says_how_to_make_one(self):
         vault = Vault(self.folder)

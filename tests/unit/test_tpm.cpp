@@ -259,6 +259,7 @@ TEST_CASE("an encrypted embedded state opens with its PIN only") {
   const auto stored = read_file(dir / "state", 1 << 20);
   REQUIRE(stored);
   CHECK(as_text(ByteView(*stored).first(6)) == "AVTPM1");
+  CHECK(embedded_state_is_encrypted(dir));
   try {
     Tpm tpm(kEmbedded, dir, [] { return secret("4321"); });
     FAIL("a wrong PIN opened the state");
@@ -284,8 +285,9 @@ TEST_CASE("a damaged embedded state is an error with a next step") {
     Tpm tpm(kEmbedded, dir, no_pin);
     provision_storage_root(tpm);
   }
+  CHECK_FALSE(embedded_state_is_encrypted(dir));
   Bytes state = *read_file(dir / "state", 1 << 20);
-  state.resize(state.size() / 2);
+  state[state.size() / 2] ^= 1;
   replace_file(dir / "state", state);
   try {
     Tpm tpm(kEmbedded, dir, no_pin);
@@ -300,10 +302,12 @@ TEST_CASE("transport names") {
   for (const char* text : {"device:/dev/tpmrm0", "swtpm:path=/run/x.sock", "tabrmd", "embedded", "cmd:proxy"}) {
     CHECK(TransportName::parse(text).text() == text);
   }
-  for (const char* bad : {"", "device:", "swtpm:", "swtpm:host=h", "libtss2.so", "embedded:x"})
+  for (const char* bad : {"", "device:", "swtpm:", "swtpm:host=h", "swtpm:path=/x,host=h,port=1", "device:/x,y",
+                          "libtss2.so", "embedded:x"})
     CHECK_THROWS_AS(TransportName::parse(bad), Error);
   // Stored names are read before anything is authenticated: never a command, never a library.
-  for (const char* bad : {"cmd:touch /tmp/x", "auto", "/path/evil.so:x", "pcap:device"}) {
+  for (const char* bad : {"cmd:touch /tmp/x", "auto", "/path/evil.so:x", "pcap:device", "swtpm:path=x",
+                          "swtpm:path=/x,host=h", "device:tpm"}) {
     try {
       TransportName::parse_stored(bad);
       FAIL("accepted " << bad);
