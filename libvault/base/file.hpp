@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <chrono>
 #include <cstddef>
 #include <filesystem>

@@ -1,6 +1,7 @@
 // One request that was allowed, and its response: inject, forward, scrub, settle.
 #pragma once
 
+#include <cstdint>
 #include <chrono>
 #include <functional>
 #include <optional>

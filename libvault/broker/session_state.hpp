@@ -2,6 +2,7 @@
 // Nothing in it could open the vault.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <unordered_map>

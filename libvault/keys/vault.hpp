@@ -4,6 +4,7 @@
 // with the embedded TPM also that TPM's lock.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>

@@ -2,6 +2,7 @@
 // two tries, 16 addresses an answer.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>

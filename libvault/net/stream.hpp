@@ -4,6 +4,7 @@
 // lies in a buffer of ours.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 

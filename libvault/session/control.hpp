@@ -1,6 +1,7 @@
 // The control socket of a session: one JSON object a line, one answer a line. Reached by the vault's owner only.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>

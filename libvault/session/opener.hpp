@@ -3,6 +3,7 @@
 // heap, so only the end of the process wipes them all.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
