@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from harness import KEY, LIMIT, SHARED, SystemTest, main, parse_response, read_until_closed, wait_for
+from harness import KEY, LIMIT, ROOT, SHARED, SystemTest, main, parse_response, read_until_closed, wait_for
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
@@ -454,6 +454,10 @@ class BrokerTest(SystemTest):
         text = json.dumps(self.v.events())
         self.assertNotIn("secret=query", text)
         self.assertNotIn(self.s.token, text)
+        schema = json.loads((ROOT / "schemas/audit-event.schema.json").read_text())
+        shapes = {shape["properties"]["event"]["const"]: set(shape["required"]) for shape in schema["oneOf"]}
+        for event in self.v.events():
+            self.assertEqual(set(event), set(schema["required"]) | shapes[event["event"]])
         self.assertEqual([(e["decision"], e["reason"]) for e in self.decisions()],
                          [("allow", "rule 1 (allow)"), ("deny", "no_such_credential"), ("deny", "malformed_request")])
         self.assertEqual([e["seq"] for e in self.v.events()], list(range(len(self.v.events()))))
