@@ -139,8 +139,9 @@ void note(const std::string& text) {
 SecretBytes ask_hidden(const std::string& question, ErrorKind kind, const std::string& hint) {
   const UniqueFd tty(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   if (!tty) throw Error(kind, "there is no terminal to ask on", hint);
+  HiddenInput input(tty.get());  // first: what is typed in answer must not be seen, nor thrown away
   write_all(tty.get(), as_bytes(question), "the terminal");
-  return HiddenInput(tty.get()).read_line(kMaxSecret);
+  return input.read_line(kMaxSecret);
 }
 
 SecretBytes read_secret_from_stdin() {

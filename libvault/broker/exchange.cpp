@@ -1,6 +1,7 @@
 #include "broker/exchange.hpp"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "base/error.hpp"
@@ -48,7 +49,9 @@ void Exchange::arm_deadline() {
   deadline_ = reactor_.after(left, [this] {
     deadline_.reset();
     abandon("the token expired");
-    client_.exchange_broken();
+    if (head_passed_on_) return client_.exchange_broken();
+    client_.exchange_refused(
+        {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""});
   });
 }
 
