@@ -1,4 +1,4 @@
-// Small text helpers that do not depend on the locale.
+// Text in small pieces, independent of the locale.
 #pragma once
 
 #include <chrono>

@@ -29,7 +29,7 @@ class BuildingSite {
     std::string name = place.string() + ".init-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr) throw_errno("create a folder beside " + place.string());
     paths_.directory = name;
-    lock_ = FileLock::acquire(paths_.directory / kMarker, std::chrono::seconds(0));
+    lock_ = FileLock::acquire(paths_.directory / kMarker, std::chrono::seconds(2));
     for (const auto& folder : {paths_.tpm(), paths_.sessions(), paths_.audit()}) make_private_directory(folder);
   }
   ~BuildingSite() {

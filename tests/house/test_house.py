@@ -83,6 +83,18 @@ class GateTest(unittest.TestCase):
         self.assertLessEqual(len((ROOT / "cli/main.cpp").read_text().splitlines()), 80)
 
 
+class HardeningTest(unittest.TestCase):
+    def test_the_program_is_built_hardened(self):
+        read = lambda *flags: subprocess.run(["readelf", "-W", *flags, PROGRAM], capture_output=True, text=True, check=True).stdout
+        dynamic, segments, symbols = read("-d"), read("-l"), read("-s")
+        self.assertRegex(dynamic, r"FLAGS_1.*NOW.*PIE")
+        self.assertIn("GNU_RELRO", segments)
+        self.assertNotRegex(segments, r"GNU_STACK.*RWE")
+        self.assertIn("__stack_chk_fail", symbols)
+        self.assertRegex(symbols, r"__\w+_chk\b")
+        self.assertIn("__glibcxx_assert_fail", symbols)
+
+
 def commands():
     """All commands, from the completion script: the parser's own tree."""
     script = subprocess.run([PROGRAM, "completion", "bash"], capture_output=True, text=True, check=True).stdout

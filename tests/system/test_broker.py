@@ -84,7 +84,7 @@ class BrokerTest(SystemTest):
 
     def test_attenuated_tokens_do_less_and_the_log_names_the_chain(self):
         env = {"AGENTVAULT_TOKEN": self.s.token}
-        narrow = self.ok(self.v.run("token", "attenuate", "--method", "GET", "--path", "/v1/**", "--agent-name", "helper", env=env)).out.strip()
+        narrow = self.ok(self.v.run("token", "attenuate", "--method", "GET", "--path", "/v1/**", "--agent-name", "scout", env=env)).out.strip()
         self.assertEqual(self.s.request("GET", "/api/v1/x", token=narrow)[0], 200)
         self.assert_error(self.s.request("POST", "/api/v1/x", token=narrow, body=b""), 403, "token_method")
         self.assert_error(self.s.request("GET", "/api/v2/x", token=narrow), 403, "token_path")
@@ -96,10 +96,10 @@ class BrokerTest(SystemTest):
         self.assert_error(wait_for(lambda: (r := self.s.request("GET", "/api/v1/x", token=short))[0] == 401 and r, "the end of the token"), 401, "token_expired")
         inspected = json.loads(self.ok(self.v.run("token", "inspect", again, "--json")).out)
         self.assertIn("paths /v2/**", inspected["caveats"])
-        self.assertIn("agent helper", inspected["caveats"])
+        self.assertIn("agent scout", inspected["caveats"])
         self.assertEqual(len([c for c in inspected["caveats"] if c.startswith("delegation")]), 2)
         chains = [e["chain"] for e in self.decisions() if e["decision"] == "allow"]
-        self.assertIn("helper", chains[0])
+        self.assertIn("scout", chains[0])
 
     def test_token_commands_refuse_what_is_no_token(self):
         self.refused(self.v.run("token", "inspect", "sk-x"), 2, "not a token", "agv_")

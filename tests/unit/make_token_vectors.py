@@ -56,7 +56,7 @@ def vectors():
         "no caveats": (1, []),
         "one credential": (1, [[2, "openai"]]),
         "every kind": (3, [[1, 1893456000], [2, "openai"], [3, ["GET", "POST"]], [4, ["/v1/models/*", "/v1/files/**"]],
-                           [5, DELEGATION], [6, "helper"]]),
+                           [5, DELEGATION], [6, "scout"]]),
         "large numbers": (2**63, [[1, 2**40]]),
         "64 caveats": (1, [[1, 2000000000 + i] for i in range(64)]),
     }
