@@ -1,6 +1,7 @@
 #include "terminal.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -33,7 +34,12 @@ class HiddenInput {
     if (::tcgetattr(tty_, &before_) != 0) throw_errno("read the terminal's settings");
     interrupted = 0;
     struct sigaction note {};
-    note.sa_handler = [](int number) { interrupted = number; };  // no SA_RESTART: the read must return
+    note.sa_handler = [](int number) { interrupted = number; };
+    sigset_t held;
+    sigemptyset(&held);
+    for (int number : kSignals) sigaddset(&held, number);
+    // Delivered only while ppoll waits: between a look at the flag and a read none can slip through.
+    ::sigprocmask(SIG_BLOCK, &held, &mask_);
     for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &note, &handlers_[i]);
     termios hidden = before_;
     hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON);
@@ -45,6 +51,7 @@ class HiddenInput {
     ::tcsetattr(tty_, TCSAFLUSH, &before_);
     [[maybe_unused]] const auto written = ::write(tty_, "\n", 1);
     for (std::size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &handlers_[i], nullptr);
+    ::sigprocmask(SIG_SETMASK, &mask_, nullptr);
     if (interrupted != 0) ::raise(interrupted);
   }
   HiddenInput(const HiddenInput&) = delete;
@@ -55,10 +62,12 @@ class HiddenInput {
     SecretBytes line(most);
     std::size_t used = 0;
     for (;;) {
+      pollfd typed{tty_, POLLIN, 0};
+      const int ready = ::ppoll(&typed, 1, nullptr, &mask_);
+      if (interrupted != 0) throw Error(ErrorKind::failed, "interrupted");
+      if (ready < 0 && errno == EINTR) continue;
       std::uint8_t byte = 0;
       const ssize_t got = ::read(tty_, &byte, 1);
-      if (interrupted != 0) throw Error(ErrorKind::failed, "interrupted");
-      if (got < 0 && errno == EINTR) continue;
       if (got <= 0 || byte == '\n' || byte == '\r' || byte == before_.c_cc[VEOF]) break;
       if (byte == before_.c_cc[VERASE] || byte == '\b') {
         used -= used > 0 ? 1 : 0;
@@ -78,6 +87,7 @@ class HiddenInput {
   static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
   int tty_;
   termios before_{};
+  sigset_t mask_{};
   std::array<struct sigaction, kSignals.size()> handlers_{};
 };
 

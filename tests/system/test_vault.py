@@ -93,8 +93,11 @@ class VaultTest(SystemTest):
         self.assertEqual(session.request("GET", "/long/x")[0], 200)
         self.assertEqual(upstream.header(0, "Authorization"), "Bearer " + long)
         command = " ".join(map(str, vault.argv("add", "openai")))
-        code, output = run_on_terminal(["bash", "--norc", "-c", command + "; stty -a | grep -o ' -*echo '"], vault.environment, [("(hidden): ", "abc\x03")])
-        self.assertNotIn(" -echo ", output)
+        for _ in range(10):
+            code, output = run_on_terminal(["bash", "--norc", "-c", f"trap : INT; {command}; stty -a | grep -o ' -*echo '"], vault.environment,
+                                           [("(hidden): ", "abc\x03")])
+            self.assertEqual(code, 0, output)
+            self.assertIn(" echo ", output)
 
     def test_without_a_vault_every_command_says_how_to_make_one(self):
         vault = Vault(self.folder)
