@@ -4,9 +4,9 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>

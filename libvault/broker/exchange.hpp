@@ -1,8 +1,8 @@
 // One request that was allowed, and its response: inject, forward, scrub, settle.
 #pragma once
 
-#include <cstdint>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
