@@ -54,7 +54,7 @@ std::string read_ca_file(const std::string& path) {
 }
 
 provider::Binding make_binding(const Arguments& a) {
-  const auto& preset = provider::find_preset(provider_name(a));
+  const provider::Preset preset = provider::find_preset(provider_name(a));
   provider::Binding binding = preset.binding;
   if (preset.needs_url && a.url.empty()) {
     throw Error(ErrorKind::usage, "the provider " + preset.name + " needs an origin", "give --url https://host[/base]");
