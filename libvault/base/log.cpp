@@ -32,9 +32,6 @@ void set_level(const std::string& level) {
 void warning(const std::string& message) {
   logger().warn("{}", message);
 }
-void info(const std::string& message) {
-  logger().info("{}", message);
-}
 void debug(const std::string& message) {
   logger().debug("{}", message);
 }

@@ -9,7 +9,6 @@ namespace agentvault::log {
 /// Throws Error(usage) for an unknown level.
 void set_level(const std::string& level);
 void warning(const std::string& message);
-void info(const std::string& message);
 void debug(const std::string& message);
 
 }  // namespace agentvault::log

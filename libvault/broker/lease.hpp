@@ -18,7 +18,6 @@ class Lease {
   bool alive();
   /// Dead from now on.
   void end() { ended_ = true; }
-  std::chrono::seconds ttl() const { return ttl_; }
   /// When the hard end comes.
   net::BootTime hard_end() const { return hard_end_; }
 

@@ -11,11 +11,6 @@ void Fields::remove(std::string_view name) {
   std::erase_if(list_, [&](const Field& field) { return equal_ignoring_case(field.name, name); });
 }
 
-void Fields::set(std::string name, std::string value) {
-  remove(name);
-  add(std::move(name), std::move(value));
-}
-
 const std::string* Fields::find(std::string_view name) const {
   for (const auto& field : list_) {
     if (equal_ignoring_case(field.name, name)) return &field.value;

@@ -16,7 +16,6 @@ class Fields {
  public:
   void add(std::string name, std::string value) { list_.push_back({std::move(name), std::move(value)}); }
   void remove(std::string_view name);
-  void set(std::string name, std::string value);
 
   /// The first value, or null.
   const std::string* find(std::string_view name) const;

@@ -68,10 +68,6 @@ std::string Origin::authority() const {
   return out;
 }
 
-bool Origin::is_literal() const {
-  return Address::parse_literal(host, port).has_value();
-}
-
 bool Origin::names_local_address() const {
   if (host == "localhost") return true;
   const auto address = Address::parse_literal(host, port);

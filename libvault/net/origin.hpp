@@ -20,7 +20,6 @@ struct Origin {
   std::string text() const;
   /// For the Host header: with brackets and without the default port.
   std::string authority() const;
-  bool is_literal() const;
   /// A loopback or private literal, or "localhost": the user named a local address on purpose.
   bool names_local_address() const;
 
