@@ -225,10 +225,10 @@ class BrokerTest(SystemTest):
 
     def test_trailers_pass_in_both_directions(self):
         def route(handler, body):
+            self.trailers = handler.trailers  # before the answer, which the test waits for
             handler.start_chunked([("Trailer", "X-Sum")])
             handler.chunk(b"data")
             handler.wfile.write(b"0\r\nX-Sum: 7\r\nX-Leak: " + KEY.encode() + b"\r\n\r\n")
-            self.trailers = handler.trailers
         self.up.routes["/x"] = route
         data = self.s.raw(self.head("POST", "/api/x", "Transfer-Encoding: chunked", "Connection: close") + b"1\r\na\r\n0\r\nX-Client: 5\r\nAuthorization: Bearer x\r\n\r\n")
         self.assertIn(b"0\r\nX-Sum: 7\r\n", data)
