@@ -10,7 +10,8 @@ CREATE TABLE vault (
   created      INTEGER NOT NULL,  -- Unix seconds
   tpm          TEXT    NOT NULL,  -- transport name (tpm/transport.hpp); never "cmd:"
   storage_root BLOB    NOT NULL,  -- serialised reference, pins the key's Name
-  counter      BLOB    NOT NULL   -- serialised reference of the epoch counter
+  counter      BLOB    NOT NULL,  -- serialised reference of the epoch counter; empty: made without rollback protection
+  register     BLOB    NOT NULL   -- serialised reference of the stage register; empty like the counter
 ) STRICT;
 
 -- A complete state of all authority, good for one epoch. At most two: the current one, and during a barrier the one
@@ -23,7 +24,12 @@ CREATE TABLE stage (
   sealed_public  BLOB    NOT NULL,  -- the sealed master key (TPM2B_PUBLIC, TPM2B_PRIVATE)
   sealed_private BLOB    NOT NULL,
   pin_salt       BLOB    NOT NULL,  -- scrypt salt of the TPM auth value; empty: the key is sealed without a PIN
-  counter_key    BLOB    NOT NULL,  -- P-256 key that may advance the counter: AES-256-GCM under the master key
+  pcrs           TEXT    NOT NULL,  -- "sha256:0,7": the registers the key is bound to; empty: none
+  pcr_digest     BLOB    NOT NULL,  -- what they held
+  counter_key    BLOB    NOT NULL,  -- P-256 key that may write counter and register: AES-256-GCM under the master key
+  recovery_salt  BLOB    NOT NULL,  -- scrypt salt of the recovery passphrase; empty: none is set
+  recovery_key   BLOB    NOT NULL,  -- what the passphrase stretches to: AES-256-GCM under the master key
+  entered_after  BLOB    NOT NULL,  -- what the stage register held before this stage was entered there
   previous       BLOB    NOT NULL,  -- SHA-256 of the manifest that this one succeeds; empty for the first
   mac            BLOB    NOT NULL   -- HMAC-SHA-256 over the manifest (schemas/manifest.md)
 ) STRICT;
@@ -38,4 +44,26 @@ CREATE TABLE credential (
   created INTEGER NOT NULL,  -- Unix seconds
   changed INTEGER NOT NULL,
   PRIMARY KEY (epoch, name)
+) STRICT;
+
+-- Agents that get nothing until they are readmitted.
+CREATE TABLE revocation (
+  epoch INTEGER NOT NULL REFERENCES stage (epoch) ON DELETE CASCADE,
+  agent TEXT    NOT NULL,
+  PRIMARY KEY (epoch, agent)
+) STRICT;
+
+-- What `revoke` wants done and could not do yet. Not under the MAC, so that it needs no key: it can only take away. Every
+-- opener turns it into a barrier before it grants anything.
+CREATE TABLE intent (
+  kind    TEXT NOT NULL CHECK (kind IN ('revoke-agent', 'rotate')),
+  subject TEXT NOT NULL,  -- the agent's name; empty for rotate
+  PRIMARY KEY (kind, subject)
+) STRICT;
+
+-- What the last backup holds. Not under the MAC: it only decides which reminders are printed.
+CREATE TABLE backed_up (
+  credential BLOB    NOT NULL,
+  version    INTEGER NOT NULL,
+  PRIMARY KEY (credential, version)
 ) STRICT;

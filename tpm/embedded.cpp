@@ -10,6 +10,7 @@ extern "C" {
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <string_view>
 
 #include "base/crypto.hpp"
@@ -59,15 +60,29 @@ class State {
     replace_file(file_, out.bytes());
   }
 
+  /// A fresh key, and this PIN alone opens it.
   void encrypt_from_now_on(const SecretBytes& pin) {
     key_ = random_secret(32);
-    const Bytes salt = random_bytes(kSaltSize);
-    const Bytes wrapped = aead_seal(scrypt(pin, salt), as_bytes(kMagic), key_.reveal());
-    slots_ = salt;
-    slots_.insert(slots_.end(), wrapped.begin(), wrapped.end());
+    slots_.clear();
+    add_slot(pin);
+  }
+
+  /// The PIN that was given, and this one: what a change that was cut short has left goes. Nothing to do while the
+  /// state is not encrypted.
+  void accept_also(const SecretBytes& pin) {
+    if (key_.empty()) return;
+    slots_ = opened_slot_;
+    add_slot(pin);
   }
 
  private:
+  void add_slot(const SecretBytes& pin) {
+    const Bytes salt = random_bytes(kSaltSize);
+    const Bytes wrapped = aead_seal(scrypt(pin, salt), as_bytes(kMagic), key_.reveal());
+    slots_.insert(slots_.end(), salt.begin(), salt.end());
+    slots_.insert(slots_.end(), wrapped.begin(), wrapped.end());
+  }
+
   static Bytes check_plain(ByteView rest) {
     constexpr std::size_t hash_size = std::tuple_size_v<Digest>;
     if (rest.size() <= hash_size) damaged();
@@ -93,6 +108,7 @@ class State {
       auto key = aead_open(scrypt(pin, slot.first(kSaltSize)), as_bytes(kMagic), slot.subspan(kSaltSize));
       if (key) {
         key_ = std::move(*key);
+        opened_slot_.assign(slot.begin(), slot.end());
         return;
       }
     }
@@ -108,6 +124,7 @@ class State {
   std::filesystem::path file_;
   SecretBytes key_;
   Bytes slots_;
+  Bytes opened_slot_;
 };
 
 constexpr std::array<std::uint8_t, 12> kStartupClear{0x80, 1, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0};
@@ -116,7 +133,7 @@ constexpr std::array<std::uint8_t, 12> kShutdownClear{0x80, 1, 0, 0, 0, 12, 0, 0
 class EmbeddedTransport;
 EmbeddedTransport* the_only_one = nullptr;  // libtpms' callbacks carry no context
 
-class EmbeddedTransport final : public Transport {
+class EmbeddedTransport final : public Transport, public StatePins {
  public:
   EmbeddedTransport(const std::filesystem::path& directory, const PinSource& pin)
       : lock_(lock(directory)), state_(directory / "state") {
@@ -155,7 +172,25 @@ class EmbeddedTransport final : public Transport {
     return {buffer_, buffer_ + size};
   }
 
+  StatePins* state_pins() override { return this; }
+  void accept_also(const SecretBytes& pin) override {
+    state_.accept_also(pin);
+    rewrite();
+  }
+  void accept_only(const SecretBytes& pin) override {
+    state_.encrypt_from_now_on(pin);
+    rewrite();
+  }
+
  private:
+  void rewrite() {
+    unsigned char* data = nullptr;
+    std::uint32_t size = 0;
+    if (TPMLIB_GetState(TPMLIB_STATE_PERMANENT, &data, &size) != TPM_SUCCESS) damaged();
+    const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owned(data, TPM_Free);
+    state_.store({data, size});
+  }
+
   static FileLock lock(const std::filesystem::path& directory) {
     make_private_directory(directory);
     auto held = FileLock::acquire(directory / "lock", kLockPatience);
@@ -225,6 +260,11 @@ class EmbeddedTransport final : public Transport {
 
 std::unique_ptr<Transport> open_embedded(const std::filesystem::path& directory, const PinSource& pin) {
   return std::make_unique<EmbeddedTransport>(directory, pin);
+}
+
+bool embedded_state_exists(const std::filesystem::path& directory) {
+  std::error_code error;
+  return std::filesystem::exists(directory / "state", error) || error;
 }
 
 bool embedded_state_is_encrypted(const std::filesystem::path& directory) {

@@ -18,6 +18,9 @@ namespace agentvault::tpm {
 /// Error(pin) when the PIN does not open it. `pin` is asked only for an encrypted state.
 std::unique_ptr<Transport> open_embedded(const std::filesystem::path& directory, const PinSource& pin);
 
+/// False: nothing was ever stored here, or it was deleted.
+bool embedded_state_exists(const std::filesystem::path& directory);
+
 /// Whether opening it will ask for a PIN. False when there is no state.
 bool embedded_state_is_encrypted(const std::filesystem::path& directory);
 

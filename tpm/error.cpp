@@ -28,10 +28,21 @@ Error meaning(std::uint32_t rc, const std::string& command) {
       if (command == "Unseal") {
         return Error(ErrorKind::pin, "wrong PIN", "try again; the TPM counts wrong PINs and locks out after some");
       }
-      return Error(ErrorKind::tpm, "the TPM asks for an owner password (" + command + ")",
-                   "vaults on a TPM with an owner password are not in this version");
+      return Error(ErrorKind::tpm, "the TPM's owner has a password, and this is not it (" + command + ")",
+                   "give the owner password: --owner-password-file FILE (mode 0600), or type it when asked");
     case Refusal::handle:
-      return Error(ErrorKind::tpm, "a key of this vault is gone from the TPM: the TPM was cleared", kRestore);
+      if (command == "PolicyNV" || command == "NV_Read" || command == "NV_Increment" || command == "NV_Extend") {
+        return Error(ErrorKind::tpm, "this vault's counter was deleted from the TPM", kRestore);
+      }
+      return Error(ErrorKind::tpm, "the storage root key of this vault is gone: the TPM was cleared", kRestore);
+    case Refusal::nv_uninitialized:
+      return Error(ErrorKind::tpm, "this vault's counter was deleted from the TPM, and another one put in its place",
+                   kRestore);
+    case Refusal::value:
+      if (command != "PolicyPCR") break;
+      return Error(ErrorKind::tpm,
+                   "the firmware or boot state changed: this vault is bound to the PCRs of another boot",
+                   std::string("boot as before; or ") + kRestore);
     case Refusal::integrity:
       return Error(ErrorKind::tpm, "this vault is sealed to another TPM", kRestore);
     case Refusal::out_of_memory:
@@ -43,6 +54,7 @@ Error meaning(std::uint32_t rc, const std::string& command) {
     case Refusal::nv_rate:
       return Error(ErrorKind::tpm, "the TPM limits how often its memory is written", "wait a minute, then try again");
     case Refusal::nv_defined:
+    case Refusal::pcr_changed:
     case Refusal::none_of_these:
       break;
   }
@@ -72,6 +84,10 @@ Refusal refusal(std::uint32_t rc) {
       return Refusal::nv_rate;
     case TPM2_RC_NV_DEFINED:
       return Refusal::nv_defined;
+    case TPM2_RC_NV_UNINITIALIZED:
+      return Refusal::nv_uninitialized;
+    case TPM2_RC_PCR_CHANGED:
+      return Refusal::pcr_changed;
     default:
       break;
   }
@@ -85,6 +101,8 @@ Refusal refusal(std::uint32_t rc) {
       return Refusal::handle;
     case TPM2_RC_INTEGRITY:
       return Refusal::integrity;
+    case TPM2_RC_VALUE:
+      return Refusal::value;
     default:
       return Refusal::none_of_these;
   }

@@ -24,15 +24,18 @@ class TpmError : public Error {
 /// Response codes without the number of the handle, parameter or session they complain about.
 enum class Refusal {
   none_of_these,
-  policy,         // TPM_RC_POLICY: the counter has passed this epoch
-  lockout,        // TPM_RC_LOCKOUT
-  auth,           // TPM_RC_AUTH_FAIL, TPM_RC_BAD_AUTH
-  handle,         // TPM_RC_HANDLE: the object is gone
-  integrity,      // TPM_RC_INTEGRITY: made by another TPM
-  out_of_memory,  // TPM_RC_OBJECT_MEMORY, SESSION_MEMORY, SESSION_HANDLES: somebody's leftovers
-  nv_space,       // TPM_RC_NV_SPACE
-  nv_rate,        // TPM_RC_NV_RATE
-  nv_defined,     // TPM_RC_NV_DEFINED
+  policy,            // TPM_RC_POLICY: the counter has passed this epoch
+  lockout,           // TPM_RC_LOCKOUT
+  auth,              // TPM_RC_AUTH_FAIL, TPM_RC_BAD_AUTH
+  handle,            // TPM_RC_HANDLE: the object is gone
+  integrity,         // TPM_RC_INTEGRITY: made by another TPM
+  out_of_memory,     // TPM_RC_OBJECT_MEMORY, SESSION_MEMORY, SESSION_HANDLES: somebody's leftovers
+  nv_space,          // TPM_RC_NV_SPACE
+  nv_rate,           // TPM_RC_NV_RATE
+  nv_defined,        // TPM_RC_NV_DEFINED
+  nv_uninitialized,  // TPM_RC_NV_UNINITIALIZED
+  value,             // TPM_RC_VALUE: of PolicyPCR, that the registers hold something else
+  pcr_changed,       // TPM_RC_PCR_CHANGED: another register was extended meanwhile; trying again helps
 };
 Refusal refusal(std::uint32_t rc);
 

@@ -67,14 +67,18 @@ std::vector<TPM2_HANDLE> list_handles(Tpm& tpm, TPM2_HANDLE first) {
   return {list.handle, list.handle + std::min<std::size_t>(list.count, TPM2_MAX_CAP_HANDLES)};
 }
 
+void flush_range(Tpm& tpm, TPM2_HANDLE first) {
+  for (const TPM2_HANDLE handle : list_handles(tpm, first)) {
+    // Straight through the transport: ESYS flushes only what it knows.
+    ByteWriter command;
+    command.u16(TPM2_ST_NO_SESSIONS).u32(14).u32(TPM2_CC_FlushContext).u32(handle);
+    tpm.inside().filter.transport().exchange(command.bytes());
+  }
+}
+
 void flush_leftovers(Tpm& tpm) {
   for (const TPM2_HANDLE range : {TPM2_TRANSIENT_FIRST, TPM2_LOADED_SESSION_FIRST, TPM2_ACTIVE_SESSION_FIRST}) {
-    for (const TPM2_HANDLE handle : list_handles(tpm, range)) {
-      // Straight through the transport: ESYS flushes only what it knows.
-      ByteWriter command;
-      command.u16(TPM2_ST_NO_SESSIONS).u32(14).u32(TPM2_CC_FlushContext).u32(handle);
-      tpm.inside().filter.transport().exchange(command.bytes());
-    }
+    flush_range(tpm, range);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <tss2/tss2_esys.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "tpm/filter.hpp"
@@ -11,6 +12,8 @@
 
 namespace agentvault::tpm {
 
+/// Flushes every handle that is listed from `first` on.
+void flush_range(Tpm& tpm, TPM2_HANDLE first);
 void flush_leftovers(Tpm& tpm);
 
 struct Tpm::Inside {
@@ -24,6 +27,7 @@ struct Tpm::Inside {
 
   Filter filter;
   bool without_manager;
+  std::optional<SecretBytes> owner_password;
   ESYS_CONTEXT* esys = nullptr;
 };
 

@@ -17,6 +17,10 @@ PolicyDigest& PolicyDigest::nv_at_most(ByteView index_name, std::uint64_t value)
   return extend(ByteWriter().u32(TPM2_CC_PolicyNV).raw(arguments).raw(index_name));
 }
 
+PolicyDigest& PolicyDigest::pcrs(const PcrSelection& selection, ByteView digest) {
+  return extend(ByteWriter().u32(TPM2_CC_PolicyPCR).raw(selection.marshalled()).raw(digest));
+}
+
 PolicyDigest& PolicyDigest::auth_value() {
   return extend(ByteWriter().u32(TPM2_CC_PolicyAuthValue));
 }

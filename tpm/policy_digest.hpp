@@ -6,6 +6,7 @@
 
 #include "base/bytes.hpp"
 #include "base/crypto.hpp"
+#include "tpm/pcr.hpp"
 
 namespace agentvault::tpm {
 
@@ -13,6 +14,8 @@ class PolicyDigest {
  public:
   /// The NV index's 8 bytes, read as an unsigned number, are at most `value`.
   PolicyDigest& nv_at_most(ByteView index_name, std::uint64_t value);
+  /// The selected registers hold what `digest` was computed over.
+  PolicyDigest& pcrs(const PcrSelection& selection, ByteView digest);
   PolicyDigest& auth_value();
   PolicyDigest& signed_by(ByteView key_name);
   PolicyDigest& command_code(std::uint32_t code);

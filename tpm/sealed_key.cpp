@@ -10,6 +10,8 @@
 namespace agentvault::tpm {
 namespace {
 
+constexpr int kMostAttempts = 30;  // as systemd does
+
 Bytes counter_name(Tpm& tpm, ESYS_TR counter) {
   TPM2B_NAME* name = nullptr;
   tpm.inside().check(Esys_TR_GetName(tpm.inside().esys, counter, &name), "GetName");
@@ -77,14 +79,25 @@ Handle load(Tpm& tpm, ESYS_TR root, const SealedKey& key) {
   return {tpm, loaded};
 }
 
-SealedKey seal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
-                    const SecretBytes* auth, DictionaryAttack dictionary_attack) {
-  auto& inside = tpm.inside();
-  const ESYS_TR root = deserialize(tpm, parent.storage_root);
-  const ESYS_TR counter = deserialize(tpm, parent.counter);
+bool is_unbound(const SealingTerms& terms, bool with_auth) {
+  return terms.counter.empty() && terms.pcrs.empty() && !with_auth;
+}
+
+Digest policy_of(Tpm& tpm, const SealingTerms& terms, bool with_auth) {
   PolicyDigest policy;
-  policy.nv_at_most(counter_name(tpm, counter), epoch);
-  if (auth != nullptr) policy.auth_value();
+  if (!terms.counter.empty()) policy.nv_at_most(counter_name(tpm, deserialize(tpm, terms.counter)), terms.epoch);
+  if (!terms.pcrs.empty()) policy.pcrs(terms.pcrs, terms.pcr_digest);
+  if (with_auth) policy.auth_value();
+  // An empty policy could never be satisfied: what is bound to nothing else still has one.
+  if (is_unbound(terms, with_auth)) policy.command_code(TPM2_CC_Unseal);
+  return policy.value();
+}
+
+SealedKey seal_once(Tpm& tpm, const SealingTerms& terms, const SecretBytes& secret, const SecretBytes* auth,
+                    DictionaryAttack dictionary_attack) {
+  auto& inside = tpm.inside();
+  const ESYS_TR root = deserialize(tpm, terms.storage_root);
+  const Digest policy = policy_of(tpm, terms, auth != nullptr);
 
   TPM2B_SENSITIVE_CREATE sensitive{};
   const auto bytes = secret.reveal();
@@ -93,7 +106,7 @@ SealedKey seal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, 
   std::copy(bytes.begin(), bytes.end(), sensitive.sensitive.data.buffer);
   if (auth != nullptr) sensitive.sensitive.userAuth = auth_value(*auth);
 
-  const TPM2B_PUBLIC wanted = sealed_template(policy.value(), dictionary_attack);
+  const TPM2B_PUBLIC wanted = sealed_template(policy, dictionary_attack);
   const TPM2B_DATA outside{};
   const TPML_PCR_SELECTION no_pcrs{};
   TPM2B_PRIVATE* private_area = nullptr;
@@ -110,25 +123,53 @@ SealedKey seal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, 
   return {marshal(*public_area, Tss2_MU_TPM2B_PUBLIC_Marshal), marshal(*private_area, Tss2_MU_TPM2B_PRIVATE_Marshal)};
 }
 
-SecretBytes unseal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
-                        const SecretBytes* auth) {
-  auto& inside = tpm.inside();
-  const ESYS_TR root = deserialize(tpm, parent.storage_root);
-  const ESYS_TR counter = deserialize(tpm, parent.counter);
-
-  // Session first, object second: a resource manager swaps every loaded object at every command.
-  Handle session = start_session(tpm, root, TPM2_SE_POLICY, TPMA_SESSION_ENCRYPT);
+void satisfy_counter(Tpm& tpm, const SealingTerms& terms, ESYS_TR session) {
+  const ESYS_TR counter = deserialize(tpm, terms.counter);
   TPM2B_OPERAND operand{};
-  const Bytes limit = ByteWriter().u64(epoch).bytes();  // big-endian, as the counter is
+  const Bytes limit = ByteWriter().u64(terms.epoch).bytes();  // big-endian, as the counter is
   operand.size = static_cast<UINT16>(limit.size());
   std::copy(limit.begin(), limit.end(), operand.buffer);
-  inside.check(Esys_PolicyNV(inside.esys, counter, counter, session.get(), ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                             &operand, 0, TPM2_EO_UNSIGNED_LE),
-               "PolicyNV");
-  if (auth != nullptr) {
-    inside.check(Esys_PolicyAuthValue(inside.esys, session.get(), ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE),
+  tpm.inside().check(Esys_PolicyNV(tpm.inside().esys, counter, counter, session, ESYS_TR_PASSWORD, ESYS_TR_NONE,
+                                   ESYS_TR_NONE, &operand, 0, TPM2_EO_UNSIGNED_LE),
+                     "PolicyNV");
+}
+
+void satisfy_pcrs(Tpm& tpm, const SealingTerms& terms, ESYS_TR session) {
+  TPML_PCR_SELECTION selection{};
+  std::size_t used = 0;
+  const Bytes wire = terms.pcrs.marshalled();
+  TPM2B_DIGEST digest{};
+  digest.size = static_cast<UINT16>(std::min(terms.pcr_digest.size(), sizeof digest.buffer));
+  std::copy_n(terms.pcr_digest.begin(), digest.size, digest.buffer);
+  if (Tss2_MU_TPML_PCR_SELECTION_Unmarshal(wire.data(), wire.size(), &used, &selection) != TSS2_RC_SUCCESS) {
+    throw Error(ErrorKind::failed, "cannot lay out a PCR selection");
+  }
+  // With the expected digest a mismatch is told here, and not as some failed policy at the end.
+  tpm.inside().check(
+      Esys_PolicyPCR(tpm.inside().esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &digest, &selection),
+      "PolicyPCR");
+}
+
+void satisfy(Tpm& tpm, const SealingTerms& terms, bool with_auth, ESYS_TR session) {
+  auto& inside = tpm.inside();
+  if (!terms.counter.empty()) satisfy_counter(tpm, terms, session);
+  if (!terms.pcrs.empty()) satisfy_pcrs(tpm, terms, session);
+  if (with_auth) {
+    inside.check(Esys_PolicyAuthValue(inside.esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE),
                  "PolicyAuthValue");
   }
+  if (is_unbound(terms, with_auth)) {
+    inside.check(Esys_PolicyCommandCode(inside.esys, session, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CC_Unseal),
+                 "PolicyCommandCode");
+  }
+}
+
+SecretBytes unseal_once(Tpm& tpm, const SealingTerms& terms, const SealedKey& key, const SecretBytes* auth) {
+  auto& inside = tpm.inside();
+  const ESYS_TR root = deserialize(tpm, terms.storage_root);
+  // Session first, object second: a resource manager swaps every loaded object at every command.
+  Handle session = start_session(tpm, root, TPM2_SE_POLICY, TPMA_SESSION_ENCRYPT);
+  satisfy(tpm, terms, auth != nullptr, session.get());
   const Handle object = load(tpm, root, key);
   if (auth != nullptr) {
     TPM2B_AUTH value = auth_value(*auth);
@@ -146,14 +187,20 @@ SecretBytes unseal_once(Tpm& tpm, const SealingParent& parent, std::uint64_t epo
 
 }  // namespace
 
-SealedKey seal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
-               const SecretBytes* auth, DictionaryAttack dictionary_attack) {
-  return retry_when_full(tpm, [&] { return seal_once(tpm, parent, epoch, secret, auth, dictionary_attack); });
+SealedKey seal(Tpm& tpm, const SealingTerms& terms, const SecretBytes& secret, const SecretBytes* auth,
+               DictionaryAttack dictionary_attack) {
+  return retry_when_full(tpm, [&] { return seal_once(tpm, terms, secret, auth, dictionary_attack); });
 }
 
-SecretBytes unseal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
-                   const SecretBytes* auth) {
-  return retry_when_full(tpm, [&] { return unseal_once(tpm, parent, epoch, key, auth); });
+SecretBytes unseal(Tpm& tpm, const SealingTerms& terms, const SealedKey& key, const SecretBytes* auth) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return retry_when_full(tpm, [&] { return unseal_once(tpm, terms, key, auth); });
+    } catch (const TpmError& error) {
+      // Some register that is none of ours was extended between the policy and the unsealing.
+      if (refusal(error.rc()) != Refusal::pcr_changed || attempt == kMostAttempts) throw;
+    }
+  }
 }
 
 }  // namespace agentvault::tpm

@@ -1,10 +1,10 @@
-// Keys sealed under an epoch: the TPM gives one back only while its counter is at most that epoch, and, where one is
-// set, only with the PIN's auth value.
+// Keys sealed under an epoch: the TPM gives one back only while its counter is at most that epoch, and, where they are
+// set, only with the PIN's auth value and after the same boot.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
+#include "tpm/pcr.hpp"
 #include "tpm/tpm.hpp"
 
 namespace agentvault::tpm {
@@ -14,9 +14,13 @@ struct SealedKey {
   Bytes private_area;  // TPM2B_PRIVATE, marshalled: encrypted under the storage root key
 };
 
-struct SealingParent {
-  Bytes storage_root;  // serialised references
-  Bytes counter;
+/// What a sealed key is bound to. All of it is needed again to unseal.
+struct SealingTerms {
+  Bytes storage_root;       // serialised reference
+  Bytes counter;            // serialised reference; empty: bound to no counter
+  std::uint64_t epoch = 0;  // the counter is at most this
+  PcrSelection pcrs;        // empty: bound to no boot state
+  Bytes pcr_digest;         // what they held: read_pcrs()
 };
 
 /// Dictionary-attack protection goes with an auth value on real TPMs. The embedded TPM must not have it: an unclean
@@ -24,11 +28,10 @@ struct SealingParent {
 enum class DictionaryAttack { protect, ignore };
 
 /// `secret` at most 128 bytes; `auth` at most 32.
-SealedKey seal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SecretBytes& secret,
-               const SecretBytes* auth, DictionaryAttack dictionary_attack);
+SealedKey seal(Tpm& tpm, const SealingTerms& terms, const SecretBytes& secret, const SecretBytes* auth,
+               DictionaryAttack dictionary_attack);
 
-/// Four commands, five with `auth`. Throws TpmError: Refusal::policy when the epoch has passed.
-SecretBytes unseal(Tpm& tpm, const SealingParent& parent, std::uint64_t epoch, const SealedKey& key,
-                   const SecretBytes* auth);
+/// Four commands, one more with `auth`, one more with PCRs. Throws TpmError: Refusal::policy when the epoch has passed.
+SecretBytes unseal(Tpm& tpm, const SealingTerms& terms, const SealedKey& key, const SecretBytes* auth);
 
 }  // namespace agentvault::tpm

@@ -2,34 +2,13 @@
 
 #include <algorithm>
 
-#include "tpm/esys.hpp"
+#include "tpm/owner.hpp"
+#include "tpm/primary.hpp"
 
 namespace agentvault::tpm {
 namespace {
 
 constexpr TPM2_HANDLE kPersistent = 0x81000001;
-constexpr TPMA_OBJECT kAttributes = TPMA_OBJECT_RESTRICTED | TPMA_OBJECT_DECRYPT | TPMA_OBJECT_FIXEDTPM |
-                                    TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |
-                                    TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_NODA;
-
-TPM2B_PUBLIC ecc_template() {
-  TPM2B_PUBLIC wanted{};
-  auto& area = wanted.publicArea;
-  area.type = TPM2_ALG_ECC;
-  area.nameAlg = TPM2_ALG_SHA256;
-  area.objectAttributes = kAttributes;
-  auto& ecc = area.parameters.eccDetail;
-  ecc.symmetric.algorithm = TPM2_ALG_AES;
-  ecc.symmetric.keyBits.aes = 128;
-  ecc.symmetric.mode.aes = TPM2_ALG_CFB;
-  ecc.scheme.scheme = TPM2_ALG_NULL;
-  ecc.curveID = TPM2_ECC_NIST_P256;
-  ecc.kdf.scheme = TPM2_ALG_NULL;
-  // 32 zero bytes each, as the guidance says: an empty `unique` gives a different key.
-  area.unique.ecc.x.size = 32;
-  area.unique.ecc.y.size = 32;
-  return wanted;
-}
 
 ESYS_TR existing(Tpm& tpm) {
   const auto handles = list_handles(tpm, kPersistent);
@@ -43,7 +22,7 @@ ESYS_TR existing(Tpm& tpm) {
                      "ReadPublic");
   const EsysResult<TPM2B_PUBLIC> owned(area);
   const auto type = area->publicArea.type;
-  if (area->publicArea.objectAttributes != kAttributes || (type != TPM2_ALG_ECC && type != TPM2_ALG_RSA)) {
+  if (area->publicArea.objectAttributes != kStorageKeyAttributes || (type != TPM2_ALG_ECC && type != TPM2_ALG_RSA)) {
     throw Error(ErrorKind::tpm, "the key at 0x81000001 of this TPM is no storage root key",
                 "another program put it there: \"tpm2_evictcontrol -c 0x81000001\" removes it");
   }
@@ -51,19 +30,11 @@ ESYS_TR existing(Tpm& tpm) {
 }
 
 ESYS_TR create(Tpm& tpm) {
-  auto* esys = tpm.inside().esys;
-  const TPM2B_SENSITIVE_CREATE no_auth{};
-  const TPM2B_PUBLIC wanted = ecc_template();
-  const TPM2B_DATA outside{};
-  const TPML_PCR_SELECTION no_pcrs{};
-  ESYS_TR made = ESYS_TR_NONE;
-  tpm.inside().check(Esys_CreatePrimary(esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE, &no_auth,
-                                        &wanted, &outside, &no_pcrs, &made, nullptr, nullptr, nullptr, nullptr),
-                     "CreatePrimary");
-  const Handle transient(tpm, made);
+  const OwnerAuthorization owner(tpm);
+  const Handle transient = create_storage_primary(tpm, ESYS_TR_RH_OWNER, owner.session());
   ESYS_TR persistent = ESYS_TR_NONE;
-  tpm.inside().check(Esys_EvictControl(esys, ESYS_TR_RH_OWNER, made, ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE,
-                                       kPersistent, &persistent),
+  tpm.inside().check(Esys_EvictControl(tpm.inside().esys, ESYS_TR_RH_OWNER, transient.get(), owner.session(),
+                                       ESYS_TR_NONE, ESYS_TR_NONE, kPersistent, &persistent),
                      "EvictControl");
   return persistent;
 }

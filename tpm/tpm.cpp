@@ -14,6 +14,26 @@ Tpm::Tpm(std::unique_ptr<Transport> transport, bool without_manager)
 
 Tpm::~Tpm() = default;
 
+void Tpm::use_owner_password(SecretBytes password) {
+  if (password.size() > sizeof TPM2B_AUTH::buffer) {
+    throw Error(ErrorKind::usage, "the owner password is too long", "a TPM takes at most 64 bytes");
+  }
+  inside_->owner_password = std::move(password);
+}
+
+bool Tpm::has_owner_password() const {
+  return inside_->owner_password.has_value();
+}
+
+void Tpm::flush_sessions() {
+  flush_range(*this, TPM2_LOADED_SESSION_FIRST);
+  flush_range(*this, TPM2_ACTIVE_SESSION_FIRST);
+}
+
+StatePins* Tpm::state_pins() {
+  return inside_->filter.transport().state_pins();
+}
+
 const std::vector<std::uint32_t>& Tpm::commands() const {
   return inside_->filter.commands();
 }

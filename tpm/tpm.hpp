@@ -22,6 +22,17 @@ class Tpm {
   Tpm(const Tpm&) = delete;
   Tpm& operator=(const Tpm&) = delete;
 
+  /// For a TPM whose owner has a password. At most 64 bytes; kept for the life of this object.
+  void use_owner_password(SecretBytes password);
+  bool has_owner_password() const;
+
+  /// Flushes every session of this TPM, also saved ones: what satisfied a policy before the counter moved could unseal
+  /// an old key until then. Through a resource manager, only those it lets us reach.
+  void flush_sessions();
+
+  /// Null: the transport keeps no state of its own.
+  StatePins* state_pins();
+
   /// Command codes sent so far.
   const std::vector<std::uint32_t>& commands() const;
 

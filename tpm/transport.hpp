@@ -39,11 +39,23 @@ struct TransportName {
   std::string description() const;
 };
 
+/// A TPM's state that is encrypted under PINs, beside the vault.
+class StatePins {
+ public:
+  virtual ~StatePins() = default;
+  /// The PIN that opened the state, and this one.
+  virtual void accept_also(const SecretBytes& pin) = 0;
+  /// This one alone, under a fresh key; also for a state that was not encrypted before.
+  virtual void accept_only(const SecretBytes& pin) = 0;
+};
+
 class Transport {
  public:
   virtual ~Transport() = default;
   /// One command, one response, as they came: not yet validated. Throws Error(tpm).
   virtual Bytes exchange(ByteView command) = 0;
+  /// Null: no state of its own.
+  virtual StatePins* state_pins() { return nullptr; }
 };
 
 /// Asked only when the transport cannot be opened without it (embedded state that is encrypted under a PIN).

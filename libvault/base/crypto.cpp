@@ -70,11 +70,11 @@ SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info) {
   return derive("HKDF", parameters);
 }
 
-SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt) {
-  std::uint64_t n = 1U << 15;
+SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt, ScryptCost cost) {
+  std::uint64_t n = std::uint64_t{1} << static_cast<unsigned>(cost);
   std::uint32_t r = 8;
   std::uint32_t p = 1;
-  std::uint64_t most_memory = std::uint64_t{64} << 20;
+  std::uint64_t most_memory = std::uint64_t{192} << 20;
   OSSL_PARAM parameters[] = {
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_PASSWORD, param(passphrase.reveal()), passphrase.size()),
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, param(salt), salt.size()),

@@ -19,8 +19,10 @@ Digest sha256(ByteView data);
 Digest hmac_sha256(ByteView key, ByteView data);
 /// HKDF-SHA-256 (RFC 5869), 32 bytes out; `info` separates the purposes, the salt is empty.
 SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info);
-/// scrypt (RFC 7914) with N = 2^15, r = 8, p = 1: 32 MiB and about 80 ms; 32 bytes out.
-SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt);
+/// log2 of N. For what only this machine can try: 32 MiB, about 80 ms. For what lies in a file that travels: 128 MiB.
+enum class ScryptCost : unsigned { interactive = 15, offline = 17 };
+/// scrypt (RFC 7914) with r = 8, p = 1; 32 bytes out.
+SecretBytes scrypt(const SecretBytes& passphrase, ByteView salt, ScryptCost cost = ScryptCost::interactive);
 
 /// AES-256-GCM (SP 800-38D). The result is nonce (12, random) | ciphertext | tag (16).
 Bytes aead_seal(const SecretBytes& key, ByteView associated, ByteView plaintext);

@@ -1,60 +1,60 @@
-// The barrier: a change that takes authority away. Stage durably, increment the counter, promote.
+// The barrier: a change that takes authority away. Stage durably, enter the stage in the TPM's register, increment the
+// counter, promote.
 //
-// A durable stage is the commit point: from then on recovery only rolls forward. No epoch is ever used twice, also not
-// after a barrier that was cut short, since two stages of one epoch would both unseal after the increment.
+// A durable stage is the commit point: from then on recovery only rolls forward. No epoch is ever used twice: two
+// stages of one epoch would both unseal after the increment. Whoever puts an old database back between staging and
+// increment could have a second stage made for the same epoch; then the register tells which of the two was the last to
+// be entered before the counter moved, and only that one is ever promoted.
 #include <algorithm>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "keys/manifest.hpp"
+#include "keys/stage.hpp"
 #include "keys/vault.hpp"
 #include "tpm/epoch_counter.hpp"
+#include "tpm/stage_register.hpp"
 
 namespace agentvault::keys {
 namespace {
 
-P256Key counter_key(const MasterKey& master, const store::StageRow& stage) {
-  const auto der = aead_open(master.counter_key_wrapping(), as_bytes("agentvault counter key"), stage.counter_key);
-  if (!der) throw Error(ErrorKind::integrity, "the vault's counter key does not decrypt", "restore the vault");
-  return P256Key::from_private_der(*der);
+bool equal(const Bytes& stored, const Digest& digest) {
+  return std::equal(stored.begin(), stored.end(), digest.begin(), digest.end());
 }
 
-/// Until the counter says `epoch`. Every step is one more write to the TPM, normally exactly one.
-void advance(tpm::Tpm& tpm, const store::VaultRow& vault, const P256Key& key, std::uint64_t epoch) {
-  while (tpm::read_counter(tpm, vault.storage_root, vault.counter) < epoch) {
-    tpm::increment_counter(tpm, vault.counter, key);
-  }
+[[noreturn]] void foreign_stage(const std::string& what) {
+  throw Error(ErrorKind::integrity, "the vault holds an unfinished change " + what,
+              "put the newest copy of vault.db back; nothing was decrypted");
+}
+
+std::uint64_t counter_of(tpm::Tpm& tpm, const store::VaultRow& vault) {
+  return tpm::read_counter(tpm, vault.storage_root, vault.counter);
 }
 
 }  // namespace
 
-void Vault::barrier(store::Snapshot next) {
-  const tpm::SealingParent parent{snapshot_.vault.storage_root, snapshot_.vault.counter};
-  const std::uint64_t counter = tpm::read_counter(*tpm_, parent.storage_root, parent.counter);
+void Vault::barrier(Change change) {
+  auto& [next, new_master, answered] = change;
   auto& stage = next.stage;
-  stage.epoch = std::max(counter, snapshot_.stage.epoch) + 1;
+  const auto& vault = snapshot_.vault;
+  stage.epoch = snapshot_.stage.epoch + 1;
+  if (protects_against_rollback()) {
+    stage.epoch = std::max(stage.epoch, counter_of(*tpm_, vault) + 1);
+    const Digest before = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
+    stage.entered_after.assign(before.begin(), before.end());
+  }
   stage.pending = true;
   ++stage.sequence;
   const Digest predecessor = sha256(manifest_input(snapshot_));
   stage.previous.assign(predecessor.begin(), predecessor.end());
+  finish_stage(*tpm_, new_master ? *new_master : master_, auth_ ? &*auth_ : nullptr, next);
 
-  const auto* auth = auth_ ? &*auth_ : nullptr;
-  const auto kind = dictionary_attack_for(tpm::TransportName::parse_stored(snapshot_.vault.tpm));
-  const tpm::SealedKey sealed = tpm::seal(*tpm_, parent, stage.epoch, master_.key(), auth, kind);
-  // What cannot be unsealed must never become the only copy.
-  const SecretBytes unsealed = tpm::unseal(*tpm_, parent, stage.epoch, sealed, auth);
-  if (!constant_time_equal(unsealed.reveal(), master_.key().reveal())) {
-    throw Error(ErrorKind::tpm, "the TPM gave back another key than was sealed", "nothing was changed");
-  }
-  stage.sealed_public = sealed.public_area;
-  stage.sealed_private = sealed.private_area;
-  stage.mac = manifest_mac(master_, next);
-
-  database_.write_stage(stage, next.credentials);
+  database_.write_stage(next, answered);
   snapshot_ = std::move(next);
+  if (new_master) master_ = std::move(*new_master);
   try {
-    advance(*tpm_, snapshot_.vault, counter_key(master_, snapshot_.stage), snapshot_.stage.epoch);
-  } catch (const Error& error) {
+    enter_and_advance();
+  } catch (const tpm::TpmError& error) {
     throw Error(ErrorKind::tpm,
                 std::string("the change is stored, but older copies of the vault still open: ") + error.what(),
                 "the next command that opens the vault finishes it");
@@ -62,36 +62,54 @@ void Vault::barrier(store::Snapshot next) {
   promote();
 }
 
+/// From the durable stage to the counter's new value, wherever that was cut short.
+void Vault::enter_and_advance() {
+  if (!protects_against_rollback()) return;
+  const auto& [vault, stage, credentials, revoked] = snapshot_;
+  const Digest entry = sha256(manifest_input(snapshot_));
+  Digest before{};
+  std::copy_n(stage.entered_after.begin(), std::min(stage.entered_after.size(), before.size()), before.begin());
+  const Digest entered = tpm::extended(before, entry);
+  const auto held = [&] { return tpm::read_register(*tpm_, vault.storage_root, vault.stage_register); };
+
+  const P256Key key = unwrap_counter_key(master_, stage);
+  const std::uint64_t counter = counter_of(*tpm_, vault);
+  if (counter != stage.epoch && counter + 1 != stage.epoch) foreign_stage("that does not fit the TPM's epoch");
+  if (counter + 1 == stage.epoch) {
+    if (held() == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
+    if (held() != entered) foreign_stage("that another one has overtaken");
+    tpm::increment_counter(*tpm_, vault.counter, key);
+    if (counter_of(*tpm_, vault) != stage.epoch) foreign_stage("that another one has overtaken");
+  }
+  if (held() != entered) foreign_stage("that another one has overtaken");
+}
+
 void Vault::promote() {
+  store::Snapshot done = snapshot_;
+  done.stage.pending = false;
+  done.stage.mac = manifest_mac(master_, done);
   try {
-    database_.promote();
-    snapshot_.stage.pending = false;
+    database_.promote(done.stage.mac);
   } catch (const Error& error) {
     // The change holds: the counter has moved. Whoever opens the vault next promotes it.
-    log::warning(std::string("the change is made, but could not be tidied up: ") + error.what());
+    return log::warning(std::string("the change is made, but could not be tidied up: ") + error.what());
   }
+  snapshot_ = std::move(done);
 }
 
 void Vault::finish_barrier(Access access) {
-  const auto& [vault, stage, credentials] = snapshot_;
-  const std::uint64_t counter = tpm::read_counter(*tpm_, vault.storage_root, vault.counter);
-  if (stage.epoch != counter && stage.epoch != counter + 1) {
-    throw Error(ErrorKind::integrity, "the vault holds an unfinished change that does not fit the TPM's epoch",
-                "put the newest copy of vault.db back; the TPM was not touched");
-  }
-  const Digest current = sha256(manifest_input(database_.current()));
-  if (!std::equal(stage.previous.begin(), stage.previous.end(), current.begin(), current.end())) {
-    throw Error(ErrorKind::integrity, "the vault holds an unfinished change of another state",
-                "put the newest copy of vault.db back; the TPM was not touched");
+  if (!snapshot_.stage.pending) return;
+  if (!equal(snapshot_.stage.previous, sha256(manifest_input(database_.current())))) {
+    foreign_stage("of another state");
   }
   try {
-    advance(*tpm_, vault, counter_key(master_, stage), stage.epoch);
+    enter_and_advance();
   } catch (const tpm::TpmError& error) {
     // Nothing may be built on an unfinished change; but reading serves the newer state all the same, never the older
     // one.
-    if (access == Access::write) throw;
-    log::warning(std::string("a change is still incomplete, older copies of the vault still open: ") + error.what());
-    return;
+    if (access == Access::write || !database_.intents().empty()) throw;
+    return log::warning(std::string("a change is still incomplete, older copies of the vault still open: ") +
+                        error.what());
   }
   promote();
 }

@@ -20,15 +20,19 @@ Digest row_hash(const store::CredentialRow& row) {
 }  // namespace
 
 Bytes manifest_input(const store::Snapshot& snapshot) {
-  const auto& [vault, stage, credentials] = snapshot;
+  const auto& [vault, stage, credentials, revoked_agents] = snapshot;
   ByteWriter out;
   out.text("agentvault manifest 1");
-  out.blob(vault.id).text(vault.tpm).blob(vault.storage_root).blob(vault.counter);
-  out.u64(stage.epoch).u64(stage.generation).u64(stage.sequence);
+  out.blob(vault.id).text(vault.tpm).blob(vault.storage_root).blob(vault.counter).blob(vault.stage_register);
+  out.u64(stage.epoch).u8(stage.pending ? 1 : 0).u64(stage.generation).u64(stage.sequence);
   out.blob(stage.sealed_public).blob(stage.sealed_private).blob(stage.pin_salt);
-  out.blob(stage.counter_key).blob(stage.previous);
+  out.text(stage.pcrs).blob(stage.pcr_digest).blob(stage.counter_key);
+  out.blob(stage.recovery_salt).blob(stage.recovery_key);
+  out.blob(stage.entered_after).blob(stage.previous);
   out.u64(credentials.size());
   for (const auto& row : credentials) out.blob(row.id).u64(row.version).raw(row_hash(row));
+  out.u64(revoked_agents.size());
+  for (const auto& agent : revoked_agents) out.text(agent);
   return out.bytes();
 }
 

@@ -6,7 +6,8 @@
 
 namespace agentvault::keys {
 
-/// The canonical bytes that the MAC covers. Depends on every row of the snapshot but stage.mac and stage.pending.
+/// The canonical bytes that the MAC covers. Depends on every row of the snapshot but stage.mac. Whether the stage is
+/// pending belongs to it: only a barrier that was finished makes a stage that opens without asking the TPM's register.
 Bytes manifest_input(const store::Snapshot& snapshot);
 
 Bytes manifest_mac(const MasterKey& master, const store::Snapshot& snapshot);

@@ -16,6 +16,10 @@ SecretBytes MasterKey::counter_key_wrapping() const {
   return hkdf_sha256(key_, as_bytes("agentvault counter key"));
 }
 
+SecretBytes MasterKey::recovery_key_wrapping() const {
+  return hkdf_sha256(key_, as_bytes("agentvault recovery key"));
+}
+
 SecretBytes MasterKey::credential_key(ByteView credential_id) const {
   return hkdf_sha256(key_, ByteWriter().text("agentvault credential").blob(credential_id).bytes());
 }

@@ -16,6 +16,7 @@ class MasterKey {
   const SecretBytes& key() const { return key_; }
   SecretBytes manifest_key() const;
   SecretBytes counter_key_wrapping() const;
+  SecretBytes recovery_key_wrapping() const;
   SecretBytes credential_key(ByteView credential_id) const;
 
  private:

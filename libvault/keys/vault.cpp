@@ -5,47 +5,44 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
+#include "keys/credential_box.hpp"
 #include "keys/manifest.hpp"
+#include "keys/stage.hpp"
 #include "tpm/embedded.hpp"
+#include "tpm/epoch_counter.hpp"
+#include "tpm/lockout.hpp"
 
 namespace agentvault::keys {
 namespace {
 
 constexpr std::chrono::seconds kLockPatience{10};
-
-Bytes associated_data(const store::VaultRow& vault, const store::CredentialRow& row) {
-  return ByteWriter()
-      .text("agentvault credential 1")
-      .blob(vault.id)
-      .blob(row.id)
-      .text(row.name)
-      .u64(row.version)
-      .text(row.binding)
-      .bytes();
-}
-
-std::int64_t now() {
-  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+constexpr std::uint64_t kMostToCatchUp = 10'000;
 
 bool same_state(const store::Snapshot& a, const store::Snapshot& b) {
-  return a.stage.epoch == b.stage.epoch && a.stage.sequence == b.stage.sequence;
-}
-
-auto position(std::vector<store::CredentialRow>& rows, const std::string& name) {
-  return std::lower_bound(rows.begin(), rows.end(), name,
-                          [](const auto& row, const auto& key) { return row.name < key; });
+  return a.stage.epoch == b.stage.epoch && a.stage.sequence == b.stage.sequence && a.stage.pending == b.stage.pending;
 }
 
 bool needs_pin(const VaultPaths& paths, const store::Snapshot& snapshot) {
   return !snapshot.stage.pin_salt.empty() || tpm::embedded_state_is_encrypted(paths.tpm());
 }
 
-}  // namespace
-
-tpm::DictionaryAttack dictionary_attack_for(const tpm::TransportName& name) {
-  return name.kind == tpm::TransportKind::embedded ? tpm::DictionaryAttack::ignore : tpm::DictionaryAttack::protect;
+void check_embedded_state(const VaultPaths& paths, const tpm::TransportName& name) {
+  if (name.kind != tpm::TransportKind::embedded || tpm::embedded_state_exists(paths.tpm())) return;
+  throw Error(ErrorKind::tpm, "the state of the embedded TPM is gone: " + (paths.tpm() / "state").string(),
+              "put it back; or, if you have a backup: \"agentvault restore FILE\" makes a new vault from it");
 }
+
+[[noreturn]] void explain_lockout(tpm::Tpm& tpm, const tpm::TpmError& refused) {
+  const auto state = tpm::lockout_state(tpm);
+  if (state.seconds_per_failure == 0) throw refused;
+  const auto wait = format_duration(std::chrono::seconds(state.seconds_per_failure));
+  throw Error(ErrorKind::pin, "the TPM is locked out after too many wrong PINs, the right one included",
+              "wait " + wait + ": it forgets one of " + std::to_string(state.failures) + " failures every " + wait +
+                  " that it is powered");
+}
+
+}  // namespace
 
 Vault::Vault(VaultPaths paths, bool locked)
     : paths_(std::move(paths)), database_(store::Database::open(paths_.database())) {
@@ -74,33 +71,68 @@ Vault Vault::open(const VaultPaths& paths, Access access, const std::optional<tp
   for (bool locked = access == Access::write;; locked = true) {
     Vault vault(paths, locked);
     const auto name = tpm ? *tpm : tpm::TransportName::parse_stored(vault.snapshot_.vault.tpm);
+    check_embedded_state(paths, name);
     vault.tpm_ = std::make_unique<tpm::Tpm>(name, paths.tpm(), once);
     vault.unseal(once);
-    if (!vault.snapshot_.stage.pending) return vault;
+    const auto intents = vault.database_.intents();
     if (locked) {
       vault.finish_barrier(access);
+      vault.catch_up_counter();
+      vault.answer(intents);
       return vault;
     }
-    // A barrier to finish: once more, with the vault's lock before the TPM's, as everybody takes them.
+    if (!vault.snapshot_.stage.pending && intents.empty()) return vault;
+    // Something to finish: once more, with the vault's lock before the TPM's, as everybody takes them.
   }
 }
 
 void Vault::unseal(const PinSource& pin) {
   for (;;) {
-    const auto& [vault, stage, credentials] = snapshot_;
-    if (!stage.pin_salt.empty() && !auth_) auth_ = scrypt(pin(), stage.pin_salt);
+    if (!snapshot_.stage.pin_salt.empty() && !auth_) auth_ = scrypt(pin(), snapshot_.stage.pin_salt);
     try {
-      master_ = MasterKey(tpm::unseal(*tpm_, {vault.storage_root, vault.counter}, stage.epoch,
-                                      {stage.sealed_public, stage.sealed_private}, auth_ ? &*auth_ : nullptr));
+      master_ = unseal_master(*tpm_, snapshot_, auth_ ? &*auth_ : nullptr);
       return verify_manifest(master_, snapshot_);
     } catch (const tpm::TpmError& error) {
+      if (tpm::refusal(error.rc()) == tpm::Refusal::lockout) explain_lockout(*tpm_, error);
       // A barrier may have passed between reading the database and asking the TPM: then there is something newer.
       if (tpm::refusal(error.rc()) != tpm::Refusal::policy) throw;
       auto again = database_.newest();
       if (same_state(again, snapshot_)) throw;
+      if (again.stage.pin_salt != snapshot_.stage.pin_salt) auth_.reset();
       snapshot_ = std::move(again);
     }
   }
+}
+
+/// A software TPM can lose its newest state: then older copies of the vault would open again.
+void Vault::catch_up_counter() {
+  if (!protects_against_rollback() || snapshot_.stage.pending) return;
+  const auto& [vault, stage, credentials, revoked] = snapshot_;
+  std::uint64_t counter = tpm::read_counter(*tpm_, vault.storage_root, vault.counter);
+  if (counter >= stage.epoch) return;
+  log::warning("the state of the TPM was rolled back: its epoch is " + std::to_string(counter) + ", the vault's is " +
+               std::to_string(stage.epoch) + "; it is moved forward again");
+  if (stage.epoch - counter > kMostToCatchUp) {
+    throw Error(ErrorKind::integrity, "the TPM's epoch is too far behind the vault's",
+                "restore the vault from a backup on this TPM");
+  }
+  const P256Key key = unwrap_counter_key(master_, stage);
+  for (; counter < stage.epoch; ++counter) tpm::increment_counter(*tpm_, vault.counter, key);
+}
+
+void Vault::answer(const std::vector<store::Intent>& intents) {
+  if (intents.empty()) return;
+  Change change{snapshot_, std::nullopt, intents};
+  auto& agents = change.next.revoked_agents;
+  for (const auto& intent : intents) {
+    if (intent.kind == store::Intent::Kind::rotate && !change.master) rekey(change);
+    // Anybody may have written the row: it can take away, but not put nonsense under the MAC.
+    if (intent.kind != store::Intent::Kind::revoke_agent || !valid_name(intent.subject)) continue;
+    const auto place = std::lower_bound(agents.begin(), agents.end(), intent.subject);
+    if (place == agents.end() || *place != intent.subject) agents.insert(place, intent.subject);
+  }
+  if (!change.master && agents == snapshot_.revoked_agents) return database_.delete_intents(intents);
+  barrier(std::move(change));
 }
 
 const store::CredentialRow* Vault::find(const std::string& name) const {
@@ -110,60 +142,12 @@ const store::CredentialRow* Vault::find(const std::string& name) const {
 }
 
 SecretBytes Vault::secret_of(const store::CredentialRow& row) const {
-  auto secret = aead_open(master_.credential_key(row.id), associated_data(snapshot_.vault, row), row.secret);
-  if (!secret) {
-    throw Error(ErrorKind::integrity, "the credential " + row.name + " does not decrypt",
-                "put a copy of vault.db back that you trust");
-  }
-  return std::move(*secret);
+  return open_credential(master_, snapshot_.vault.id, row);
 }
 
-store::CredentialRow Vault::encrypt(const NewCredential& credential, const Bytes& id, std::uint64_t version) const {
-  store::CredentialRow row;
-  row.id = id;
-  row.name = credential.name;
-  row.version = version;
-  row.binding = credential.binding;
-  row.created = row.changed = now();
-  row.secret = aead_seal(master_.credential_key(id), associated_data(snapshot_.vault, row), credential.secret.reveal());
-  return row;
-}
-
-void Vault::add(const NewCredential& credential) {
-  if (find(credential.name) != nullptr) {
-    throw Error(ErrorKind::failed, "there is a credential named " + credential.name + " already",
-                "\"agentvault add " + credential.name + " --replace\" stores a new secret for it");
-  }
-  store::Snapshot next = snapshot_;
-  next.credentials.insert(position(next.credentials, credential.name), encrypt(credential, random_bytes(16), 1));
-  const Digest predecessor = sha256(manifest_input(snapshot_));
-  next.stage.previous.assign(predecessor.begin(), predecessor.end());
-  ++next.stage.sequence;
-  next.stage.mac = manifest_mac(master_, next);
-  database_.write_stage(next.stage, next.credentials);
-  snapshot_ = std::move(next);
-}
-
-void Vault::replace(const NewCredential& credential) {
-  const auto* old = find(credential.name);
-  if (old == nullptr) {
-    throw Error(ErrorKind::not_found, "there is no credential named " + credential.name,
-                "\"agentvault list\" shows the names");
-  }
-  auto row = encrypt(credential, old->id, old->version + 1);
-  row.created = old->created;
-  store::Snapshot next = snapshot_;
-  *position(next.credentials, credential.name) = std::move(row);
-  barrier(std::move(next));
-}
-
-void Vault::remove(const std::string& name) {
-  if (find(name) == nullptr) {
-    throw Error(ErrorKind::not_found, "there is no credential named " + name, "\"agentvault list\" shows the names");
-  }
-  store::Snapshot next = snapshot_;
-  next.credentials.erase(position(next.credentials, name));
-  barrier(std::move(next));
+bool Vault::is_revoked(const std::string& agent) const {
+  const auto& agents = snapshot_.revoked_agents;
+  return std::find(agents.begin(), agents.end(), agent) != agents.end();
 }
 
 }  // namespace agentvault::keys

@@ -14,23 +14,13 @@
 #include "keys/master_key.hpp"
 #include "keys/vault_paths.hpp"
 #include "store/database.hpp"
-#include "tpm/sealed_key.hpp"
+#include "tpm/pcr.hpp"
 #include "tpm/tpm.hpp"
 
 namespace agentvault::keys {
 
 /// Asked at most once, and only when the vault has a PIN.
 using PinSource = tpm::PinSource;
-
-struct NewVault {
-  VaultPaths paths;
-  tpm::TransportName tpm;
-  /// With one, the PIN must be given to open the vault: asked here once.
-  std::optional<SecretBytes> pin;
-};
-
-/// Makes a vault, or nothing: it is built beside its place and moved there last.
-void create_vault(const NewVault& wanted);
 
 struct NewCredential {
   std::string name;
@@ -39,13 +29,14 @@ struct NewCredential {
 };
 
 enum class Access {
-  read,   // what `exec` does: writes nothing unless an unfinished barrier must be finished first
+  read,   // what `exec` does: writes nothing unless something unfinished must be finished first
   write,  // holds vault.lock for its life
 };
 
 class Vault {
  public:
-  /// Finishes a barrier that somebody left unfinished. `tpm` overrides the stored transport.
+  /// Finishes what was left unfinished: a barrier that was cut short, a revocation that could not be made yet. `tpm`
+  /// overrides the stored transport.
   static Vault open(const VaultPaths& paths, Access access, const std::optional<tpm::TransportName>& tpm,
                     const PinSource& pin);
 
@@ -53,26 +44,56 @@ class Vault {
   const store::CredentialRow* find(const std::string& name) const;
   /// Throws Error(integrity) when the row does not decrypt.
   SecretBytes secret_of(const store::CredentialRow& row) const;
+  bool is_revoked(const std::string& agent) const;
+
+  // What follows needs Access::write. Where it says "barrier", no older copy of the vault opens on this TPM once it has
+  // returned.
 
   /// A first add takes no authority away: no barrier. Throws Error(failed) for a name that is taken.
   void add(const NewCredential& credential);
-  /// A barrier: once it returns, no older copy of the vault opens on this TPM.
+  /// A barrier.
   void replace(const NewCredential& credential);
   /// A barrier.
   void remove(const std::string& name);
+  /// A barrier: new master key and generation, every credential encrypted anew. With `pcrs`, bound to those registers
+  /// as they are now, or to none when it is empty.
+  void rotate(const std::optional<tpm::PcrSelection>& pcrs = std::nullopt);
+  /// Gives back what a revocation took from an agent. Takes nothing away: no barrier.
+  void readmit(const std::string& agent);
+  /// A barrier.
+  void change_pin(const SecretBytes& pin);
+  /// A barrier, unless none was set before. `old`: asked where one is set. Throws Error(pin) when it is not that one.
+  void set_recovery_passphrase(const PinSource& old, const SecretBytes& fresh);
+  /// Every credential into one file that the recovery passphrase opens anywhere.
+  void backup(const std::filesystem::path& file);
+  bool is_backed_up(const store::CredentialRow& row) { return database_.is_backed_up(row); }
 
   const MasterKey& master() const { return master_; }
   tpm::Tpm& tpm() { return *tpm_; }
 
  private:
+  /// What a barrier makes of the vault.
+  struct Change {
+    store::Snapshot next;
+    std::optional<MasterKey> master;  // another one than now
+    std::vector<store::Intent> answered = {};
+  };
+
   Vault(VaultPaths paths, bool locked);
   void take_lock();
   void unseal(const PinSource& pin);
+  void catch_up_counter();
+  void answer(const std::vector<store::Intent>& intents);
+
+  void rekey(Change& change) const;
+  /// A change that needs no barrier: the same epoch.
+  void write(store::Snapshot next);
+  /// Stages the change under a new epoch, moves the counter there, promotes it.
+  void barrier(Change change);
   void finish_barrier(Access access);
+  void enter_and_advance();
   void promote();
-  /// Stages `next` under a new epoch, moves the counter there, promotes it.
-  void barrier(store::Snapshot next);
-  store::CredentialRow encrypt(const NewCredential& credential, const Bytes& id, std::uint64_t version) const;
+  bool protects_against_rollback() const { return !snapshot_.vault.counter.empty(); }
 
   VaultPaths paths_;
   std::optional<FileLock> lock_;
@@ -82,8 +103,5 @@ class Vault {
   std::optional<SecretBytes> auth_;  // the stretched PIN, kept for sealing again
   MasterKey master_{SecretBytes()};
 };
-
-/// How the master key is sealed on this kind of TPM.
-tpm::DictionaryAttack dictionary_attack_for(const tpm::TransportName& name);
 
 }  // namespace agentvault::keys

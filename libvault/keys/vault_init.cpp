@@ -1,15 +1,21 @@
+#include "keys/vault_init.hpp"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 
 #include "base/error.hpp"
-#include "keys/manifest.hpp"
-#include "keys/vault.hpp"
+#include "base/p256.hpp"
+#include "keys/credential_box.hpp"
+#include "keys/recovery.hpp"
+#include "keys/stage.hpp"
 #include "tpm/embedded.hpp"
 #include "tpm/epoch_counter.hpp"
+#include "tpm/stage_register.hpp"
 #include "tpm/storage_root.hpp"
 
 namespace agentvault::keys {
@@ -84,55 +90,114 @@ void refuse_existing(const fs::path& place) {
   }
 }
 
-store::Snapshot first_snapshot(tpm::Tpm& tpm, const NewVault& wanted, const P256Key& key, const MasterKey& master,
-                               Bytes storage_root, Bytes counter) {
-  store::Snapshot snapshot;
-  auto& [vault, stage, credentials] = snapshot;
-  vault.id = random_bytes(16);
-  vault.created =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  vault.tpm = wanted.tpm.text();
-  vault.storage_root = std::move(storage_root);
-  vault.counter = std::move(counter);
+std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
-  stage.epoch = tpm::read_counter(tpm, vault.storage_root, vault.counter);
+void add_credentials(const NewVault& wanted, const MasterKey& master, store::Snapshot& snapshot) {
+  if (!wanted.credentials) return;
+  wanted.credentials([&](const NewCredential& credential) {
+    store::CredentialRow row{random_bytes(16), credential.name, 1, credential.binding, {}, now(), now()};
+    seal_credential(master, snapshot.vault.id, row, credential.secret);
+    snapshot.credentials.push_back(std::move(row));
+  });
+  std::sort(snapshot.credentials.begin(), snapshot.credentials.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+}
+
+/// The vault as it begins: epoch 1 without a counter, else what the counter says.
+store::Snapshot first_snapshot(tpm::Tpm& tpm, const NewVault& wanted, const MasterKey& master, const P256Key& key,
+                               store::VaultRow vault) {
+  store::Snapshot snapshot;
+  snapshot.vault = std::move(vault);
+  auto& stage = snapshot.stage;
+  stage.epoch = 1;
   stage.generation = 1;
   stage.sequence = 1;
+  if (wanted.rollback_protection) {
+    stage.epoch = tpm::read_counter(tpm, snapshot.vault.storage_root, snapshot.vault.counter);
+    wrap_counter_key(master, key, stage);
+  }
+  stage.pcrs = wanted.pcrs.text();
+  if (!wanted.pcrs.empty()) {
+    const Digest digest = tpm::read_pcrs(tpm, wanted.pcrs);
+    stage.pcr_digest.assign(digest.begin(), digest.end());
+  }
+  if (wanted.recovery_passphrase) set_recovery_passphrase(master, *wanted.recovery_passphrase, stage);
   std::optional<SecretBytes> auth;
   // The embedded TPM's whole state is encrypted under the PIN: binding the key to it as well would add nothing.
   if (wanted.pin && wanted.tpm.kind != tpm::TransportKind::embedded) {
     stage.pin_salt = random_bytes(16);
     auth = scrypt(*wanted.pin, stage.pin_salt);
   }
-  const tpm::SealingParent parent{vault.storage_root, vault.counter};
-  const auto sealed =
-      tpm::seal(tpm, parent, stage.epoch, master.key(), auth ? &*auth : nullptr, dictionary_attack_for(wanted.tpm));
-  stage.sealed_public = sealed.public_area;
-  stage.sealed_private = sealed.private_area;
-  stage.counter_key =
-      aead_seal(master.counter_key_wrapping(), as_bytes("agentvault counter key"), key.private_der().reveal());
-  stage.mac = manifest_mac(master, snapshot);
+  add_credentials(wanted, master, snapshot);
+  snapshot.revoked_agents = wanted.revoked_agents;
+  finish_stage(tpm, master, auth ? &*auth : nullptr, snapshot);
   return snapshot;
 }
 
-/// TPM and database are closed when this returns, so that their folder can move. Returns the counter's reference.
-Bytes build(const VaultPaths& site, const NewVault& wanted) {
+/// What a vault takes up in a TPM. Given back when the vault does not come to be.
+struct Footprint {
+  Bytes counter;
+  Bytes stage_register;
+
+  void give_back(tpm::Tpm& tpm) const {
+    if (!counter.empty()) tpm::undefine_counter(tpm, counter);
+    if (!stage_register.empty()) tpm::undefine_register(tpm, stage_register);
+  }
+};
+
+tpm::Tpm open_tpm(const NewVault& wanted, const VaultPaths& site) {
+  return tpm::Tpm(wanted.tpm, site.tpm(), [&] { return wanted.pin->clone(); });
+}
+
+/// Runs what the TPM's owner must allow; asks for the password when there turns out to be one.
+template <class Work>
+auto as_owner(tpm::Tpm& tpm, const NewVault& wanted, Work work) {
+  try {
+    return work();
+  } catch (const tpm::TpmError& error) {
+    if (tpm::refusal(error.rc()) != tpm::Refusal::auth || tpm.has_owner_password() || !wanted.owner_password) throw;
+  }
+  tpm.use_owner_password(wanted.owner_password());
+  return work();
+}
+
+void occupy(tpm::Tpm& tpm, const NewVault& wanted, const P256Key& key, Footprint& footprint) {
+  if (!wanted.rollback_protection) return;
+  try {
+    footprint.counter = as_owner(tpm, wanted, [&] { return tpm::define_counter(tpm, key); });
+    footprint.stage_register = as_owner(tpm, wanted, [&] { return tpm::define_register(tpm, key); });
+  } catch (const tpm::TpmError& error) {
+    const auto why = tpm::refusal(error.rc());
+    if (why == tpm::Refusal::auth) throw;
+    throw Error(ErrorKind::tpm, error.what(),
+                error.hint() + (error.hint().empty() ? "" : "; ") +
+                    "or give --no-rollback-protection: what is revoked then lives on in old copies of the vault");
+  }
+}
+
+/// TPM and database are closed when this returns, so that their folder can move.
+void build(const VaultPaths& site, const NewVault& wanted, Footprint& footprint) {
   const bool embedded = wanted.tpm.kind == tpm::TransportKind::embedded;
   if (embedded && wanted.pin) tpm::create_encrypted_state(site.tpm(), *wanted.pin);
-  tpm::Tpm tpm(wanted.tpm, site.tpm(), [&] { return wanted.pin->clone(); });
-  Bytes storage_root = tpm::provision_storage_root(tpm);
-  const P256Key key = P256Key::generate();
-  const Bytes counter = tpm::define_counter(tpm, key);
+  auto tpm = open_tpm(wanted, site);
   try {
+    store::VaultRow vault{random_bytes(16), now(), wanted.tpm.text(), {}, {}, {}};
+    vault.storage_root = as_owner(tpm, wanted, [&] { return tpm::provision_storage_root(tpm); });
+    const P256Key key = P256Key::generate();
+    occupy(tpm, wanted, key, footprint);
+    vault.counter = footprint.counter;
+    vault.stage_register = footprint.stage_register;
     const MasterKey master = MasterKey::generate(tpm.random());
-    const auto snapshot = first_snapshot(tpm, wanted, key, master, std::move(storage_root), counter);
+    const auto snapshot = first_snapshot(tpm, wanted, master, key, std::move(vault));
     auto database = store::Database::create(site.database());
     database.write_vault(snapshot.vault);
-    database.write_stage(snapshot.stage, snapshot.credentials);
-    return counter;
+    database.write_stage(snapshot);
+    database.mark_backed_up(snapshot.credentials);  // what a restore brings is in its backup
   } catch (...) {
     // A counter without a vault would take room in the TPM for ever. The embedded TPM's goes with its state.
-    if (!embedded) tpm::undefine_counter(tpm, counter);
+    if (!embedded) footprint.give_back(tpm);
     throw;
   }
 }
@@ -145,13 +210,14 @@ void create_vault(const NewVault& wanted) {
   }
   refuse_existing(wanted.paths.directory);
   BuildingSite site(wanted.paths.directory);
-  const Bytes counter = build(site.paths(), wanted);
+  Footprint footprint;
+  build(site.paths(), wanted, footprint);
   try {
     site.move_into_place();
   } catch (const Error&) {
     if (wanted.tpm.kind != tpm::TransportKind::embedded) {
-      tpm::Tpm tpm(wanted.tpm, site.paths().tpm(), [&] { return wanted.pin->clone(); });
-      tpm::undefine_counter(tpm, counter);
+      auto tpm = open_tpm(wanted, site.paths());
+      as_owner(tpm, wanted, [&] { footprint.give_back(tpm); });
     }
     throw;
   }

@@ -79,18 +79,19 @@ void bind(SQLite::Statement& statement, int at, const Bytes& value) {
 }
 
 VaultRow read_vault(SQLite::Database& database) {
-  SQLite::Statement query(database, "SELECT id, created, tpm, storage_root, counter FROM vault");
+  SQLite::Statement query(database, "SELECT id, created, tpm, storage_root, counter, register FROM vault");
   if (!query.executeStep()) {
     throw Error(ErrorKind::integrity, "the vault's database is empty", "put a copy of vault.db back that you trust");
   }
   return {blob(query.getColumn(0)), query.getColumn(1).getInt64(), query.getColumn(2).getString(),
-          blob(query.getColumn(3)), blob(query.getColumn(4))};
+          blob(query.getColumn(3)), blob(query.getColumn(4)),      blob(query.getColumn(5))};
 }
 
 StageRow read_stage(SQLite::Database& database, bool newest) {
   SQLite::Statement query(database,
                           std::string("SELECT epoch, state, generation, sequence, sealed_public, sealed_private, "
-                                      "pin_salt, counter_key, previous, mac FROM stage ") +
+                                      "pin_salt, pcrs, pcr_digest, counter_key, recovery_salt, recovery_key, "
+                                      "entered_after, previous, mac FROM stage ") +
                               (newest ? "ORDER BY state = 'pending' DESC" : "WHERE state = 'current'"));
   if (!query.executeStep()) {
     throw Error(ErrorKind::integrity, "the vault has no sealed key", "put a copy of vault.db back that you trust");
@@ -103,9 +104,14 @@ StageRow read_stage(SQLite::Database& database, bool newest) {
   row.sealed_public = blob(query.getColumn(4));
   row.sealed_private = blob(query.getColumn(5));
   row.pin_salt = blob(query.getColumn(6));
-  row.counter_key = blob(query.getColumn(7));
-  row.previous = blob(query.getColumn(8));
-  row.mac = blob(query.getColumn(9));
+  row.pcrs = query.getColumn(7).getString();
+  row.pcr_digest = blob(query.getColumn(8));
+  row.counter_key = blob(query.getColumn(9));
+  row.recovery_salt = blob(query.getColumn(10));
+  row.recovery_key = blob(query.getColumn(11));
+  row.entered_after = blob(query.getColumn(12));
+  row.previous = blob(query.getColumn(13));
+  row.mac = blob(query.getColumn(14));
   return row;
 }
 
@@ -121,6 +127,74 @@ std::vector<CredentialRow> read_credentials(SQLite::Database& database, std::uin
                     query.getColumn(6).getInt64()});
   }
   return rows;
+}
+
+std::vector<std::string> read_revoked_agents(SQLite::Database& database, std::uint64_t epoch) {
+  SQLite::Statement query(database, "SELECT agent FROM revocation WHERE epoch = ? ORDER BY agent");
+  query.bind(1, static_cast<std::int64_t>(epoch));
+  std::vector<std::string> agents;
+  while (query.executeStep()) agents.push_back(query.getColumn(0).getString());
+  return agents;
+}
+
+void write_stage_row(SQLite::Database& database, const StageRow& stage) {
+  SQLite::Statement insert(database, "INSERT INTO stage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  insert.bind(1, static_cast<std::int64_t>(stage.epoch));
+  insert.bind(2, stage.pending ? "pending" : "current");
+  insert.bind(3, static_cast<std::int64_t>(stage.generation));
+  insert.bind(4, static_cast<std::int64_t>(stage.sequence));
+  bind(insert, 5, stage.sealed_public);
+  bind(insert, 6, stage.sealed_private);
+  bind(insert, 7, stage.pin_salt);
+  insert.bind(8, stage.pcrs);
+  bind(insert, 9, stage.pcr_digest);
+  bind(insert, 10, stage.counter_key);
+  bind(insert, 11, stage.recovery_salt);
+  bind(insert, 12, stage.recovery_key);
+  bind(insert, 13, stage.entered_after);
+  bind(insert, 14, stage.previous);
+  bind(insert, 15, stage.mac);
+  insert.exec();
+}
+
+void write_credentials(SQLite::Database& database, const Snapshot& snapshot) {
+  SQLite::Statement add(database, "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
+  for (const auto& row : snapshot.credentials) {
+    add.bind(1, static_cast<std::int64_t>(snapshot.stage.epoch));
+    bind(add, 2, row.id);
+    add.bind(3, row.name);
+    add.bind(4, static_cast<std::int64_t>(row.version));
+    add.bind(5, row.binding);
+    bind(add, 6, row.secret);
+    add.bind(7, row.created);
+    add.bind(8, row.changed);
+    add.exec();
+    add.reset();
+  }
+}
+
+void write_revoked_agents(SQLite::Database& database, const Snapshot& snapshot) {
+  SQLite::Statement add(database, "INSERT INTO revocation VALUES (?, ?)");
+  for (const auto& agent : snapshot.revoked_agents) {
+    add.bind(1, static_cast<std::int64_t>(snapshot.stage.epoch));
+    add.bind(2, agent);
+    add.exec();
+    add.reset();
+  }
+}
+
+const char* kind_text(Intent::Kind kind) {
+  return kind == Intent::Kind::rotate ? "rotate" : "revoke-agent";
+}
+
+void remove_intents(SQLite::Database& database, const std::vector<Intent>& answered) {
+  SQLite::Statement remove(database, "DELETE FROM intent WHERE kind = ? AND subject = ?");
+  for (const auto& intent : answered) {
+    remove.bind(1, kind_text(intent.kind));
+    remove.bind(2, intent.subject);
+    remove.exec();
+    remove.reset();
+  }
 }
 
 }  // namespace
@@ -184,65 +258,97 @@ Snapshot Database::read(bool newest) {
     snapshot.vault = read_vault(*database_);
     snapshot.stage = read_stage(*database_, newest);
     snapshot.credentials = read_credentials(*database_, snapshot.stage.epoch);
+    snapshot.revoked_agents = read_revoked_agents(*database_, snapshot.stage.epoch);
     return snapshot;
   });
 }
 
 void Database::write_vault(const VaultRow& vault) {
   guarded([&] {
-    SQLite::Statement insert(*database_, "INSERT OR REPLACE INTO vault VALUES (1, ?, ?, ?, ?, ?)");
+    SQLite::Statement insert(*database_, "INSERT OR REPLACE INTO vault VALUES (1, ?, ?, ?, ?, ?, ?)");
     bind(insert, 1, vault.id);
     insert.bind(2, vault.created);
     insert.bind(3, vault.tpm);
     bind(insert, 4, vault.storage_root);
     bind(insert, 5, vault.counter);
+    bind(insert, 6, vault.stage_register);
     insert.exec();
   });
 }
 
-void Database::write_stage(const StageRow& stage, const std::vector<CredentialRow>& credentials) {
+void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered) {
   guarded([&] {
     SQLite::Transaction transaction(*database_);
     SQLite::Statement remove(*database_, "DELETE FROM stage WHERE epoch = ?");
-    remove.bind(1, static_cast<std::int64_t>(stage.epoch));
+    remove.bind(1, static_cast<std::int64_t>(snapshot.stage.epoch));
     remove.exec();
-    SQLite::Statement insert(*database_, "INSERT INTO stage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    insert.bind(1, static_cast<std::int64_t>(stage.epoch));
-    insert.bind(2, stage.pending ? "pending" : "current");
-    insert.bind(3, static_cast<std::int64_t>(stage.generation));
-    insert.bind(4, static_cast<std::int64_t>(stage.sequence));
-    bind(insert, 5, stage.sealed_public);
-    bind(insert, 6, stage.sealed_private);
-    bind(insert, 7, stage.pin_salt);
-    bind(insert, 8, stage.counter_key);
-    bind(insert, 9, stage.previous);
-    bind(insert, 10, stage.mac);
+    write_stage_row(*database_, snapshot.stage);
+    write_credentials(*database_, snapshot);
+    write_revoked_agents(*database_, snapshot);
+    remove_intents(*database_, answered);
+    transaction.commit();
+  });
+}
+
+void Database::promote(const Bytes& mac) {
+  guarded([&] {
+    SQLite::Transaction transaction(*database_);
+    database_->exec("DELETE FROM stage WHERE state = 'current'");
+    SQLite::Statement update(*database_, "UPDATE stage SET state = 'current', mac = ? WHERE state = 'pending'");
+    bind(update, 1, mac);
+    update.exec();
+    transaction.commit();
+    // The replaced stage also leaves the write-ahead log. Busy readers only postpone that.
+    database_->exec("PRAGMA wal_checkpoint(TRUNCATE)");
+  });
+}
+
+std::vector<Intent> Database::intents() {
+  return guarded([&] {
+    SQLite::Statement query(*database_, "SELECT kind, subject FROM intent LIMIT 1000");
+    std::vector<Intent> found;
+    while (query.executeStep()) {
+      const bool rotate = query.getColumn(0).getString() == kind_text(Intent::Kind::rotate);
+      found.push_back({rotate ? Intent::Kind::rotate : Intent::Kind::revoke_agent, query.getColumn(1).getString()});
+    }
+    return found;
+  });
+}
+
+void Database::write_intent(const Intent& intent) {
+  guarded([&] {
+    SQLite::Statement insert(*database_, "INSERT OR REPLACE INTO intent VALUES (?, ?)");
+    insert.bind(1, kind_text(intent.kind));
+    insert.bind(2, intent.subject);
     insert.exec();
-    SQLite::Statement add(*database_, "INSERT INTO credential VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
-    for (const auto& row : credentials) {
-      add.bind(1, static_cast<std::int64_t>(stage.epoch));
-      bind(add, 2, row.id);
-      add.bind(3, row.name);
-      add.bind(4, static_cast<std::int64_t>(row.version));
-      add.bind(5, row.binding);
-      bind(add, 6, row.secret);
-      add.bind(7, row.created);
-      add.bind(8, row.changed);
-      add.exec();
-      add.reset();
+  });
+}
+
+void Database::delete_intents(const std::vector<Intent>& answered) {
+  guarded([&] { remove_intents(*database_, answered); });
+}
+
+void Database::mark_backed_up(const std::vector<CredentialRow>& rows) {
+  guarded([&] {
+    SQLite::Transaction transaction(*database_);
+    database_->exec("DELETE FROM backed_up");
+    SQLite::Statement insert(*database_, "INSERT INTO backed_up VALUES (?, ?)");
+    for (const auto& row : rows) {
+      bind(insert, 1, row.id);
+      insert.bind(2, static_cast<std::int64_t>(row.version));
+      insert.exec();
+      insert.reset();
     }
     transaction.commit();
   });
 }
 
-void Database::promote() {
-  guarded([&] {
-    SQLite::Transaction transaction(*database_);
-    database_->exec("DELETE FROM stage WHERE state = 'current'");
-    database_->exec("UPDATE stage SET state = 'current' WHERE state = 'pending'");
-    transaction.commit();
-    // The replaced stage also leaves the write-ahead log. Busy readers only postpone that.
-    database_->exec("PRAGMA wal_checkpoint(TRUNCATE)");
+bool Database::is_backed_up(const CredentialRow& row) {
+  return guarded([&] {
+    SQLite::Statement query(*database_, "SELECT 1 FROM backed_up WHERE credential = ? AND version = ?");
+    bind(query, 1, row.id);
+    query.bind(2, static_cast<std::int64_t>(row.version));
+    return query.executeStep();
   });
 }
 

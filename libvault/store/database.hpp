@@ -25,6 +25,7 @@ struct VaultRow {
   std::string tpm;
   Bytes storage_root;
   Bytes counter;
+  Bytes stage_register;
 };
 
 struct StageRow {
@@ -35,7 +36,12 @@ struct StageRow {
   Bytes sealed_public;
   Bytes sealed_private;
   Bytes pin_salt;
+  std::string pcrs;
+  Bytes pcr_digest;
   Bytes counter_key;
+  Bytes recovery_salt;
+  Bytes recovery_key;
+  Bytes entered_after;
   Bytes previous;
   Bytes mac;
 };
@@ -50,11 +56,19 @@ struct CredentialRow {
   std::int64_t changed = 0;
 };
 
-/// One stage and all that belongs to it, read in one transaction. Credentials are ordered by name.
+/// One stage and all that belongs to it, read in one transaction. Credentials and agents are ordered by name.
 struct Snapshot {
   VaultRow vault;
   StageRow stage;
   std::vector<CredentialRow> credentials;
+  std::vector<std::string> revoked_agents;
+};
+
+/// Something to take away that waits for whoever can open the vault.
+struct Intent {
+  enum class Kind { revoke_agent, rotate };
+  Kind kind = Kind::rotate;
+  std::string subject;
 };
 
 class Database {
@@ -74,10 +88,19 @@ class Database {
   Snapshot current();
 
   void write_vault(const VaultRow& vault);
-  /// Writes a stage whole, replacing the one of the same epoch.
-  void write_stage(const StageRow& stage, const std::vector<CredentialRow>& credentials);
-  /// Makes the pending stage the current one and deletes what it replaces.
-  void promote();
+  /// Writes the snapshot's stage whole, replacing the one of the same epoch. In the same transaction the intents that
+  /// it answers go.
+  void write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered = {});
+  /// Makes the pending stage the current one, under its new MAC, and deletes what it replaces.
+  void promote(const Bytes& mac);
+
+  std::vector<Intent> intents();
+  void write_intent(const Intent& intent);
+  void delete_intents(const std::vector<Intent>& answered);
+
+  /// Remembers what a backup holds, and tells which credentials it does not.
+  void mark_backed_up(const std::vector<CredentialRow>& rows);
+  bool is_backed_up(const CredentialRow& row);
 
  private:
   explicit Database(std::unique_ptr<SQLite::Database> database);

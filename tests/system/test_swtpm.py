@@ -8,7 +8,7 @@ import threading
 from harness import KEY, LIMIT, SystemTest, Vault, main, wait_for
 
 PROXY = pathlib.Path(__file__).with_name("tpm_proxy.py")
-FLUSH, NV_INCREMENT, UNSEAL, POLICY_NV, LOAD, START_SESSION = "165", "134", "15e", "149", "157", "176"
+FLUSH, NV_EXTEND, NV_INCREMENT, UNSEAL, POLICY_NV, LOAD, START_SESSION = "165", "136", "134", "15e", "149", "157", "176"
 
 
 class SwtpmTest(SystemTest):
@@ -92,7 +92,7 @@ class SwtpmTest(SystemTest):
             self.assertEqual(result.code, 5, result)
             return result if "locked out" in result.err else None
         self.refused(wait_for(locked, "the lock-out"), 5, "locked out", "wait")
-        self.refused(vault.run("exec", "--pin-file", self.pin, "--", "true"), 5, "locked out", "lockoutInterval")
+        self.refused(vault.run("exec", "--pin-file", self.pin, "--", "true"), 5, "locked out", "wait 1000s: it forgets one of 3 failures")
         self.ok(vault.run("list"))
 
     def test_a_server_that_is_gone(self):
@@ -125,6 +125,40 @@ class SwtpmTest(SystemTest):
         self.assertEqual(self.epoch(vault), before + 1)
         (vault.path / "vault.db").write_bytes(old)
         self.refused(vault.run("exec", "--", "true"), 6, "older than the TPM's epoch", "newest copy")
+
+    def interrupted_removal(self, vault, name, at):
+        """The database with `name` removed, cut short at one TPM command; the vault is as it was before."""
+        old = (vault.path / "vault.db").read_bytes()
+        self.assertEqual(vault.run("--tpm", self.proxy(f"fail={at}:101"), "remove", name).code, 7)
+        staged = (vault.path / "vault.db").read_bytes()
+        (vault.path / "vault.db").write_bytes(old)
+        return staged
+
+    def test_an_interrupted_change_cannot_take_the_place_of_a_later_one(self):
+        vault = self.vault(self.tpm.name)
+        for name in ("one", "two", "three"):
+            self.ok(vault.add(name, "--provider", "openai"))
+        staged = [self.interrupted_removal(vault, "one", at) for at in (NV_EXTEND, NV_INCREMENT, NV_EXTEND)]
+        self.ok(vault.run("remove", "two"))  # of the same epoch as all of those
+        newest = (vault.path / "vault.db").read_bytes()
+        for stage in staged:
+            (vault.path / "vault.db").write_bytes(stage)
+            self.refused(vault.run("exec", "--", "true"), 6, "unfinished change that another one has overtaken", "newest copy")
+            self.refused(vault.run("add", "new", "--provider", "openai", "--stdin", stdin=KEY), 6, "overtaken", "newest copy")
+        (vault.path / "vault.db").write_bytes(newest)
+        self.assertEqual({c["name"] for c in json.loads(vault.run("list", "--json").out)}, {"one", "three"})
+        self.ok(vault.run("exec", "-q", "--with", "one", "--", "true"))
+
+    def test_of_two_interrupted_changes_one_is_finished(self):
+        vault = self.vault(self.tpm.name)
+        for name in ("one", "two"):
+            self.ok(vault.add(name, "--provider", "openai"))
+        first = self.interrupted_removal(vault, "one", NV_EXTEND)
+        second = self.interrupted_removal(vault, "two", NV_INCREMENT)
+        (vault.path / "vault.db").write_bytes(second)
+        self.ok(vault.run("exec", "-q", "--with", "one", "--", "true"))
+        (vault.path / "vault.db").write_bytes(first)
+        self.refused(vault.run("exec", "--", "true"), 6, "overtaken", "newest copy")
 
     def test_nothing_is_built_on_an_unfinished_barrier(self):
         vault = self.vault(self.tpm.name)

@@ -9,6 +9,7 @@
 #include "catch.hpp"
 #include "keys/manifest.hpp"
 #include "keys/vault.hpp"
+#include "keys/vault_init.hpp"
 #include "scratch.hpp"
 
 using namespace agentvault;
@@ -27,7 +28,7 @@ SecretBytes secret(std::string_view text) {
 }
 
 struct TestVault {
-  TestVault() : paths{scratch / "vault"} { create_vault({paths, kEmbedded, std::nullopt}); }
+  TestVault() : paths{scratch / "vault"} { create_vault({.paths = paths, .tpm = kEmbedded, .owner_password = {}}); }
   Vault open(Access access = Access::write) const { return Vault::open(paths, access, std::nullopt, no_pin); }
   Bytes database() const { return *read_file(paths.database(), 1 << 24); }
   void put_database(const Bytes& contents) const {
@@ -73,7 +74,8 @@ TEST_CASE("a vault gives back what was stored") {
   CHECK(kind_of([&] { test.open().add(credential("a", "x")); }) == ErrorKind::failed);
   CHECK(kind_of([&] { test.open().remove("none"); }) == ErrorKind::not_found);
   CHECK(kind_of([&] { test.open().replace(credential("none", "x")); }) == ErrorKind::not_found);
-  CHECK(kind_of([&] { create_vault({test.paths, kEmbedded, std::nullopt}); }) == ErrorKind::failed);
+  CHECK(kind_of([&] { create_vault({.paths = test.paths, .tpm = kEmbedded, .owner_password = {}}); }) ==
+        ErrorKind::failed);
 }
 
 TEST_CASE("no secret lies in the database in clear") {
@@ -225,7 +227,7 @@ TEST_CASE("random histories: after each barrier only what came since opens") {
 TEST_CASE("a vault with a PIN opens with it only, and asks once") {
   const Scratch scratch;
   const VaultPaths paths{scratch / "vault"};
-  create_vault({paths, kEmbedded, secret("1234")});
+  create_vault({.paths = paths, .tpm = kEmbedded, .pin = secret("1234"), .owner_password = {}});
   int asked = 0;
   const PinSource right = [&] {
     ++asked;

@@ -69,9 +69,12 @@ class Recording final : public Transport {
 
 struct Provisioned {
   explicit Provisioned(Tpm& tpm)
-      : key(P256Key::generate()), parent{provision_storage_root(tpm), define_counter(tpm, key)} {}
+      : key(P256Key::generate()), storage_root(provision_storage_root(tpm)), counter(define_counter(tpm, key)) {}
+  SealingTerms at(std::uint64_t epoch) const { return {storage_root, counter, epoch, {}, {}}; }
+  std::uint64_t epoch(Tpm& tpm) const { return read_counter(tpm, storage_root, counter); }
   P256Key key;
-  SealingParent parent;
+  Bytes storage_root;
+  Bytes counter;
 };
 
 }  // namespace
@@ -120,23 +123,23 @@ TEST_CASE("what is sealed comes back until the counter passes, and never after")
   const Scratch scratch;
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned made(tpm);
-  const std::uint64_t epoch = read_counter(tpm, made.parent.storage_root, made.parent.counter);
-  const auto now = seal(tpm, made.parent, epoch, secret("master"), nullptr, DictionaryAttack::ignore);
-  const auto next = seal(tpm, made.parent, epoch + 1, secret("newer"), nullptr, DictionaryAttack::ignore);
-  CHECK(as_text(unseal(tpm, made.parent, epoch, now, nullptr).reveal()) == "master");
-  CHECK(as_text(unseal(tpm, made.parent, epoch + 1, next, nullptr).reveal()) == "newer");
-  increment_counter(tpm, made.parent.counter, made.key);
-  CHECK(read_counter(tpm, made.parent.storage_root, made.parent.counter) == epoch + 1);
-  CHECK(as_text(unseal(tpm, made.parent, epoch + 1, next, nullptr).reveal()) == "newer");
+  const std::uint64_t epoch = made.epoch(tpm);
+  const auto now = seal(tpm, made.at(epoch), secret("master"), nullptr, DictionaryAttack::ignore);
+  const auto next = seal(tpm, made.at(epoch + 1), secret("newer"), nullptr, DictionaryAttack::ignore);
+  CHECK(as_text(unseal(tpm, made.at(epoch), now, nullptr).reveal()) == "master");
+  CHECK(as_text(unseal(tpm, made.at(epoch + 1), next, nullptr).reveal()) == "newer");
+  increment_counter(tpm, made.counter, made.key);
+  CHECK(made.epoch(tpm) == epoch + 1);
+  CHECK(as_text(unseal(tpm, made.at(epoch + 1), next, nullptr).reveal()) == "newer");
   try {
-    unseal(tpm, made.parent, epoch, now, nullptr);
+    unseal(tpm, made.at(epoch), now, nullptr);
     FAIL("an old epoch unsealed");
   } catch (const TpmError& error) {
     CHECK(refusal(error.rc()) == Refusal::policy);
     CHECK(error.kind() == ErrorKind::integrity);
   }
   // Claiming a later epoch for the old blob does not satisfy its policy.
-  CHECK_THROWS_AS(unseal(tpm, made.parent, epoch + 1, now, nullptr), TpmError);
+  CHECK_THROWS_AS(unseal(tpm, made.at(epoch + 1), now, nullptr), TpmError);
 }
 
 TEST_CASE("unsealing takes four commands, five with a PIN") {
@@ -144,12 +147,12 @@ TEST_CASE("unsealing takes four commands, five with a PIN") {
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned made(tpm);
   const SecretBytes pin = secret("stretched");
-  const auto epoch = read_counter(tpm, made.parent.storage_root, made.parent.counter);
-  const auto plain = seal(tpm, made.parent, epoch, secret("a"), nullptr, DictionaryAttack::ignore);
-  const auto bound = seal(tpm, made.parent, epoch, secret("b"), &pin, DictionaryAttack::ignore);
+  const auto epoch = made.epoch(tpm);
+  const auto plain = seal(tpm, made.at(epoch), secret("a"), nullptr, DictionaryAttack::ignore);
+  const auto bound = seal(tpm, made.at(epoch), secret("b"), &pin, DictionaryAttack::ignore);
   const auto count = [&](const SealedKey& key, const SecretBytes* auth) {
     const auto before = tpm.commands().size();
-    unseal(tpm, made.parent, epoch, key, auth);
+    unseal(tpm, made.at(epoch), key, auth);
     const auto& all = tpm.commands();
     return std::count_if(all.begin() + static_cast<std::ptrdiff_t>(before), all.end(),
                          [](auto code) { return code != TPM2_CC_FlushContext; });
@@ -163,38 +166,38 @@ TEST_CASE("a wrong PIN is told apart from everything else") {
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned made(tpm);
   const SecretBytes right = secret("right"), wrong = secret("wrong");
-  const auto epoch = read_counter(tpm, made.parent.storage_root, made.parent.counter);
-  const auto key = seal(tpm, made.parent, epoch, secret("m"), &right, DictionaryAttack::ignore);
+  const auto epoch = made.epoch(tpm);
+  const auto key = seal(tpm, made.at(epoch), secret("m"), &right, DictionaryAttack::ignore);
   try {
-    unseal(tpm, made.parent, epoch, key, &wrong);
+    unseal(tpm, made.at(epoch), key, &wrong);
     FAIL("a wrong PIN worked");
   } catch (const TpmError& error) {
     CHECK(error.kind() == ErrorKind::pin);
   }
-  CHECK(as_text(unseal(tpm, made.parent, epoch, key, &right).reveal()) == "m");
+  CHECK(as_text(unseal(tpm, made.at(epoch), key, &right).reveal()) == "m");
   // No leftovers: many failures do not fill the TPM.
-  for (int i = 0; i < 10; ++i) CHECK_THROWS_AS(unseal(tpm, made.parent, epoch, key, &wrong), TpmError);
-  CHECK(as_text(unseal(tpm, made.parent, epoch, key, &right).reveal()) == "m");
+  for (int i = 0; i < 10; ++i) CHECK_THROWS_AS(unseal(tpm, made.at(epoch), key, &wrong), TpmError);
+  CHECK(as_text(unseal(tpm, made.at(epoch), key, &right).reveal()) == "m");
 }
 
 TEST_CASE("a stranger cannot advance the counter") {
   const Scratch scratch;
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned made(tpm);
-  const auto before = read_counter(tpm, made.parent.storage_root, made.parent.counter);
-  CHECK_THROWS_AS(increment_counter(tpm, made.parent.counter, P256Key::generate()), TpmError);
-  CHECK(read_counter(tpm, made.parent.storage_root, made.parent.counter) == before);
+  const auto before = made.epoch(tpm);
+  CHECK_THROWS_AS(increment_counter(tpm, made.counter, P256Key::generate()), TpmError);
+  CHECK(made.epoch(tpm) == before);
 }
 
 TEST_CASE("two vaults in one TPM have counters of their own") {
   const Scratch scratch;
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned one(tpm), two(tpm);
-  CHECK(one.parent.storage_root == two.parent.storage_root);
-  CHECK(one.parent.counter != two.parent.counter);
-  undefine_counter(tpm, one.parent.counter);
-  CHECK_THROWS_AS(read_counter(tpm, one.parent.storage_root, one.parent.counter), TpmError);
-  CHECK_NOTHROW(read_counter(tpm, two.parent.storage_root, two.parent.counter));
+  CHECK(one.storage_root == two.storage_root);
+  CHECK(one.counter != two.counter);
+  undefine_counter(tpm, one.counter);
+  CHECK_THROWS_AS(one.epoch(tpm), TpmError);
+  CHECK_NOTHROW(two.epoch(tpm));
 }
 
 TEST_CASE("no byte of the secret or of the auth value crosses the bus in clear") {
@@ -203,9 +206,9 @@ TEST_CASE("no byte of the secret or of the auth value crosses the bus in clear")
   Tpm tpm(std::make_unique<Recording>(open_embedded(scratch / "tpm", no_pin), log), true);
   const Provisioned made(tpm);
   const SecretBytes key = random_secret(32), auth = random_secret(32);
-  const auto epoch = read_counter(tpm, made.parent.storage_root, made.parent.counter);
-  const auto sealed = seal(tpm, made.parent, epoch, key, &auth, DictionaryAttack::ignore);
-  CHECK(constant_time_equal(unseal(tpm, made.parent, epoch, sealed, &auth).reveal(), key.reveal()));
+  const auto epoch = made.epoch(tpm);
+  const auto sealed = seal(tpm, made.at(epoch), key, &auth, DictionaryAttack::ignore);
+  CHECK(constant_time_equal(unseal(tpm, made.at(epoch), sealed, &auth).reveal(), key.reveal()));
   for (const auto* value : {&key, &auth}) {
     for (std::size_t at = 0; at + 8 <= value->size(); ++at) {
       const auto part = value->reveal().subspan(at, 8);
@@ -224,22 +227,20 @@ TEST_CASE("a response changed on the bus is noticed, whichever byte") {
     if (position < answer.size()) answer[position] ^= 0x01;
   };
   const auto dir = scratch / "tpm";
-  SealingParent parent;
+  SealingTerms terms;
   SealedKey sealed;
-  std::uint64_t epoch = 0;
   {
     Tpm tpm(kEmbedded, dir, no_pin);
     const Provisioned made(tpm);
-    parent = made.parent;
-    epoch = read_counter(tpm, parent.storage_root, parent.counter);
-    sealed = seal(tpm, parent, epoch, secret("master key of the vault"), nullptr, DictionaryAttack::ignore);
+    terms = made.at(made.epoch(tpm));
+    sealed = seal(tpm, terms, secret("master key of the vault"), nullptr, DictionaryAttack::ignore);
   }
   armed = true;
   do {
     Tpm tpm(std::make_unique<Tampering>(open_embedded(dir, no_pin), tamper), true);
     INFO("byte " << position);
     try {
-      const auto out = unseal(tpm, parent, epoch, sealed, nullptr);
+      const auto out = unseal(tpm, terms, sealed, nullptr);
       FAIL("a changed response was accepted");
     } catch (const Error&) {
     }
