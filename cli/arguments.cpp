@@ -21,10 +21,25 @@ fs::path default_vault() {
   return fs::path(home != nullptr ? home : "/") / ".local/share/agentvault";
 }
 
+void define_pin_file(CLI::App* command, Arguments& a) {
+  command->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+}
+
+void define_new_vault(CLI::App* command, Arguments& a) {
+  command->add_flag("--pin", a.pin, "ask for a PIN that the vault then needs");
+  define_pin_file(command, a);
+  command->add_option("--pcr", a.pcr, "bind the vault to the boot state in these registers, for example sha256:7");
+  command->add_option("--owner-password-file", a.owner_password_file,
+                      "read the TPM owner's password from this file (mode 0600)");
+  command->add_flag("--no-rollback-protection", a.no_rollback_protection,
+                    "do without a TPM counter: old copies of the vault will open for ever");
+}
+
 void define_vault_commands(CLI::App& app, Arguments& a) {
   auto* init = app.add_subcommand("init", "make a vault");
-  init->add_flag("--pin", a.pin, "ask for a PIN that the vault then needs");
-  init->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  define_new_vault(init, a);
+  init->add_option("--new-passphrase-file", a.new_passphrase_file,
+                   "set the recovery passphrase in this file (mode 0600)");
 
   auto* add = app.add_subcommand("add", "store a credential: from a hidden prompt, or from standard input");
   add->add_option("name", a.name, "name of the credential; a provider's name selects that provider")->required();
@@ -36,15 +51,56 @@ void define_vault_commands(CLI::App& app, Arguments& a) {
   add->add_option("--ca-file", a.ca_file, "PEM file with the only certificates to trust for this service");
   add->add_flag("--stdin", a.from_stdin, "read the secret from standard input");
   add->add_flag("--replace", a.replace, "store a new secret for an existing credential");
-  add->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  define_pin_file(add, a);
 
   app.add_subcommand("list", "show the stored credentials");
   auto* show = app.add_subcommand("show", "show one credential: where its secret may go, and its rules");
   show->add_option("name", a.name, "name of the credential")->required();
   auto* remove = app.add_subcommand("remove", "delete a credential for good: older copies of the vault open no more");
   remove->add_option("name", a.name, "name of the credential")->required();
-  remove->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  define_pin_file(remove, a);
   app.add_subcommand("status", "show the vault and its TPM");
+}
+
+void define_revocation_commands(CLI::App& app, Arguments& a) {
+  auto* revoke = app.add_subcommand("revoke", "take authority away at once: from a token, a session, an agent, or all");
+  revoke->add_option("--token", a.token, "this token, or the id of a token or delegation");
+  revoke->add_option("--session", a.session, "every token of this session");
+  revoke->add_option("--agent", a.revoked_agent, "every session of this agent, and no new ones");
+  revoke->add_flag("--all", a.all, "every session; then rotate");
+  revoke->add_flag("--lift", a.lift, "with --agent: let it start sessions again");
+  define_pin_file(revoke, a);
+
+  auto* rotate = app.add_subcommand("rotate", "make a new master key: older copies of the vault open no more");
+  rotate->add_option("name", a.name)->group("");  // a common slip, answered with the right command
+  rotate->add_flag("--hard", a.hard, "also flush every session of the TPM");
+  rotate->add_option("--pcr", a.pcr, "bind the vault to these registers as they are now, or to \"none\"");
+  define_pin_file(rotate, a);
+
+  auto* pin = app.add_subcommand("pin", "the vault's PIN");
+  pin->require_subcommand(1);
+  auto* change = pin->add_subcommand("change", "set another PIN, or a first one");
+  define_pin_file(change, a);
+  change->add_option("--new-pin-file", a.new_pin_file, "read the new PIN from this file (mode 0600)");
+}
+
+void define_recovery_commands(CLI::App& app, Arguments& a) {
+  const std::string from_file = "read the recovery passphrase from this file (mode 0600)";
+  auto* recovery = app.add_subcommand("recovery", "the passphrase that opens backups");
+  recovery->require_subcommand(1);
+  auto* set = recovery->add_subcommand("set", "set the recovery passphrase, or change it");
+  set->add_option("--passphrase-file", a.passphrase_file, "read the old one from this file (mode 0600)");
+  set->add_option("--new-passphrase-file", a.new_passphrase_file, "read the new one from this file (mode 0600)");
+  define_pin_file(set, a);
+
+  auto* backup = app.add_subcommand("backup", "write every credential to a file that the recovery passphrase opens");
+  backup->add_option("file", a.file, "where to")->required();
+  define_pin_file(backup, a);
+
+  auto* restore = app.add_subcommand("restore", "make a new vault from a backup, on any machine and TPM");
+  restore->add_option("file", a.file, "the backup")->required();
+  restore->add_option("--passphrase-file", a.passphrase_file, from_file);
+  define_new_vault(restore, a);
 }
 
 void define_session_commands(CLI::App& app, Arguments& a) {
@@ -55,7 +111,7 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--max-lifetime", a.max_lifetime, "hard end of all tokens (default 12h)");
   exec->add_option("--isolation", a.isolation, "only \"off\" in this version");
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
-  exec->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
+  define_pin_file(exec, a);
 
   app.add_subcommand("sessions", "show the running sessions");
 
@@ -86,6 +142,8 @@ void define(CLI::App& app, Arguments& a) {
   // "agentvault exec --json" as well as "agentvault --json exec".
   app.fallthrough();
   define_vault_commands(app, a);
+  define_revocation_commands(app, a);
+  define_recovery_commands(app, a);
   define_session_commands(app, a);
 }
 

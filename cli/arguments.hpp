@@ -24,8 +24,24 @@ struct Arguments {
   std::string log_level = "warning";
   std::string pin_file;
 
-  // init
+  // init, restore
   bool pin = false;
+  bool no_rollback_protection = false;
+  std::string pcr;
+  std::string owner_password_file;
+
+  // pin change, recovery set, backup, restore
+  std::string new_pin_file;
+  std::string passphrase_file;
+  std::string new_passphrase_file;
+  std::string file;
+
+  // rotate, revoke
+  bool hard = false;
+  std::string session;
+  std::string revoked_agent;
+  bool all = false;
+  bool lift = false;
 
   // add, show, remove
   std::string name;

@@ -108,30 +108,73 @@ SecretBytes read_all(int fd, std::size_t most, const std::string& what) {
   return all;
 }
 
-SecretBytes read_pin_file(const std::string& path, bool must_be_private) {
+/// One secret of the vault's own that a person knows.
+struct Question {
+  const char* what;
+  const char* option;  // where it can come from without a terminal
+};
+constexpr Question kPin{"PIN", "--pin-file"};
+constexpr Question kNewPin{"new PIN", "--new-pin-file"};
+constexpr Question kPassphrase{"recovery passphrase", "--passphrase-file"};
+constexpr Question kNewPassphrase{"new recovery passphrase", "--new-passphrase-file"};
+constexpr Question kOwnerPassword{"password of the TPM's owner", "--owner-password-file"};
+constexpr std::size_t kShortPassphrase = 12;
+
+SecretBytes read_secret_file(const Question& question, const std::string& path, bool must_be_private) {
+  const std::string what = std::string("the file with the ") + question.what;
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw Error(ErrorKind::pin, "cannot read the PIN file " + path, "is the path right?");
+  if (!fd) throw Error(ErrorKind::pin, "cannot read " + what + ": " + path, "is the path right?");
   struct stat info {};
   if (must_be_private && (::fstat(fd.get(), &info) != 0 || (info.st_mode & 077) != 0)) {
-    throw Error(ErrorKind::pin, "others can read the PIN file " + path, "run \"chmod 600 " + path + "\"");
+    throw Error(ErrorKind::pin, "others can read " + what + ": " + path, "run \"chmod 600 " + path + "\"");
   }
-  SecretBytes pin = read_all(fd.get(), kMaxPin, "the PIN file");
-  if (pin.empty()) throw Error(ErrorKind::pin, "the PIN file " + path + " is empty");
-  return pin;
+  SecretBytes secret = read_all(fd.get(), kMaxPin, what);
+  if (secret.empty())
+    throw Error(ErrorKind::pin, what + " is empty: " + path, "write the " + std::string(question.what) + " into it");
+  return secret;
 }
 
-/// A PIN that nobody has to type.
-std::optional<SecretBytes> pin_without_terminal(const std::string& pin_file) {
-  if (!pin_file.empty()) return read_pin_file(pin_file, true);
+SecretBytes ask(const Question& question, const std::string& text) {
+  return ask_hidden(text, ErrorKind::pin,
+                    std::string("without a terminal give ") + question.option + " FILE (mode 0600)");
+}
+
+SecretBytes obtain(const Question& question, const std::string& file) {
+  if (!file.empty()) return read_secret_file(question, file, true);
+  return ask(question, std::string(question.what) + ": ");
+}
+
+SecretBytes ask_twice(const Question& question, const std::string& text) {
+  SecretBytes secret = ask(question, text);
+  if (secret.empty()) return secret;
+  const SecretBytes again = ask(question, "the same again: ");
+  if (!constant_time_equal(secret.reveal(), again.reveal())) {
+    throw Error(ErrorKind::pin, "the two differ", "try again; nothing was changed");
+  }
+  return secret;
+}
+
+SecretBytes obtain_new(const Question& question, const std::string& file) {
+  if (!file.empty()) return read_secret_file(question, file, true);
+  SecretBytes secret = ask_twice(question, std::string(question.what) + ": ");
+  if (secret.empty()) throw Error(ErrorKind::pin, "an empty one protects nothing", "nothing was changed");
+  return secret;
+}
+
+/// systemd's LoadCredential=: a PIN that nobody has to type.
+std::optional<SecretBytes> pin_from_systemd() {
   const char* directory = std::getenv("CREDENTIALS_DIRECTORY");
   if (directory == nullptr) return std::nullopt;
   const std::string path = std::string(directory) + "/agentvault-pin";
   if (::access(path.c_str(), R_OK) != 0) return std::nullopt;
-  return read_pin_file(path, false);  // systemd guards that folder
+  return read_secret_file(kPin, path, false);  // systemd guards that folder
 }
 
-SecretBytes ask_pin(const std::string& question) {
-  return ask_hidden(question, ErrorKind::pin, "without a terminal give --pin-file FILE (mode 0600)");
+SecretBytes checked_passphrase(SecretBytes passphrase) {
+  if (passphrase.size() < kShortPassphrase) {
+    note("warning: a short recovery passphrase can be guessed by whoever gets hold of a backup");
+  }
+  return passphrase;
 }
 
 }  // namespace
@@ -158,20 +201,43 @@ SecretBytes read_secret_from_stdin() {
   return read_all(STDIN_FILENO, kMaxSecret, "the secret on standard input");
 }
 
-SecretBytes obtain_pin(const std::string& pin_file) {
-  if (auto pin = pin_without_terminal(pin_file)) return std::move(*pin);
-  return ask_pin("PIN: ");
+SecretBytes obtain_pin(const std::string& file) {
+  if (file.empty()) {
+    if (auto pin = pin_from_systemd()) return std::move(*pin);
+  }
+  return obtain(kPin, file);
 }
 
-SecretBytes obtain_new_pin(const std::string& pin_file) {
-  if (auto pin = pin_without_terminal(pin_file)) return std::move(*pin);
-  SecretBytes pin = ask_pin("New PIN: ");
-  if (pin.empty())
-    throw Error(ErrorKind::pin, "an empty PIN protects nothing", "leave --pin out for a vault without one");
-  const SecretBytes again = ask_pin("The same again: ");
-  if (!constant_time_equal(pin.reveal(), again.reveal()))
-    throw Error(ErrorKind::pin, "the two PINs differ", "try again");
-  return pin;
+SecretBytes obtain_first_pin(const std::string& file) {
+  if (file.empty()) {
+    if (auto pin = pin_from_systemd()) return std::move(*pin);
+  }
+  return obtain_new({kNewPin.what, kPin.option}, file);
+}
+
+SecretBytes obtain_new_pin(const std::string& file) {
+  return obtain_new(kNewPin, file);
+}
+
+SecretBytes obtain_passphrase(const std::string& file) {
+  return obtain(kPassphrase, file);
+}
+
+SecretBytes obtain_new_passphrase(const std::string& file) {
+  return checked_passphrase(obtain_new(kNewPassphrase, file));
+}
+
+std::optional<SecretBytes> offer_passphrase(const std::string& file) {
+  if (!file.empty()) return obtain_new_passphrase(file);
+  if (::isatty(STDIN_FILENO) == 0) return std::nullopt;
+  auto passphrase = ask_twice(
+      kNewPassphrase, "recovery passphrase: opens backups of this vault on any machine (empty: set one later): ");
+  if (passphrase.empty()) return std::nullopt;
+  return checked_passphrase(std::move(passphrase));
+}
+
+SecretBytes obtain_owner_password(const std::string& file) {
+  return obtain(kOwnerPassword, file);
 }
 
 }  // namespace agentvault::cli

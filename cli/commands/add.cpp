@@ -5,8 +5,8 @@
 #include "broker/scrub.hpp"
 #include "commands/commands.hpp"
 #include "http/fields.hpp"
-#include "keys/vault.hpp"
 #include "net/tls.hpp"
+#include "open_vault.hpp"
 #include "provider/preset.hpp"
 #include "terminal.hpp"
 
@@ -87,6 +87,29 @@ void check_secret(const SecretBytes& secret, const provider::Binding& binding, c
   }
 }
 
+/// Without a binding, the stored one stays. Returns what the secret is bound to.
+provider::Binding store(const Arguments& arguments, std::optional<provider::Binding> binding, SecretBytes secret) {
+  auto vault = open_vault_for_change(arguments);
+  if (!binding) {
+    const auto* row = vault.find(arguments.name);
+    if (row == nullptr) {
+      throw Error(ErrorKind::not_found, "there is no credential named " + arguments.name,
+                  "\"agentvault list\" shows the names");
+    }
+    binding = provider::Binding::from_json(row->binding);
+  }
+  check_secret(secret, *binding, arguments.name);
+  const keys::NewCredential credential{arguments.name, binding->to_json(), std::move(secret)};
+  if (arguments.replace) {
+    vault.replace(credential);
+  } else {
+    vault.add(credential);
+  }
+  if (!vault.snapshot().stage.recovery_salt.empty())
+    note(arguments.name + " is in no backup yet: \"agentvault backup FILE\" writes one");
+  return *binding;
+}
+
 }  // namespace
 
 int run_add(const Arguments& arguments) {
@@ -102,25 +125,11 @@ int run_add(const Arguments& arguments) {
   if (!keep_binding) binding = make_binding(arguments);  // complain before asking for a secret
 
   SecretBytes secret = read_secret(arguments);
-  auto vault = keys::Vault::open(paths, keys::Access::write, arguments.tpm_override(),
-                                 [&] { return obtain_pin(arguments.pin_file); });
-  if (keep_binding) {
-    const auto* row = vault.find(arguments.name);
-    if (row == nullptr) {
-      throw Error(ErrorKind::not_found, "there is no credential named " + arguments.name,
-                  "\"agentvault list\" shows the names");
-    }
-    binding = provider::Binding::from_json(row->binding);
-  }
-  check_secret(secret, *binding, arguments.name);
-  const keys::NewCredential credential{arguments.name, binding->to_json(), std::move(secret)};
-  if (arguments.replace) {
-    vault.replace(credential);
-  } else {
-    vault.add(credential);
-  }
-  note(std::string(arguments.replace ? "replaced " : "stored ") + arguments.name + " for " + binding->origin.text() +
-       binding->base);
+  const provider::Binding stored = store(arguments, std::move(binding), std::move(secret));
+  // After the vault is closed: a running session may be waiting for it.
+  if (arguments.replace) withdraw_credential(paths, arguments.name);
+  note(std::string(arguments.replace ? "replaced " : "stored ") + arguments.name + " for " + stored.origin.text() +
+       stored.base);
   return 0;
 }
 

@@ -2,15 +2,25 @@
 #pragma once
 
 #include "arguments.hpp"
+#include "keys/vault_init.hpp"
 
 namespace agentvault::cli {
 
+/// What init and restore have in common.
+keys::NewVault new_vault(const Arguments& arguments);
+
 int run_add(const Arguments& arguments);
+int run_backup(const Arguments& arguments);
 int run_completion(const Arguments& arguments);
 int run_exec(const Arguments& arguments);
 int run_init(const Arguments& arguments);
 int run_list(const Arguments& arguments);
+int run_pin_change(const Arguments& arguments);
+int run_recovery_set(const Arguments& arguments);
 int run_remove(const Arguments& arguments);
+int run_restore(const Arguments& arguments);
+int run_revoke(const Arguments& arguments);
+int run_rotate(const Arguments& arguments);
 int run_sessions(const Arguments& arguments);
 int run_show(const Arguments& arguments);
 int run_status(const Arguments& arguments);

@@ -36,8 +36,8 @@ void check(const Arguments& a) {
 session::ExecRequest make_request(const Arguments& a) {
   check(a);
   session::ExecRequest request;
-  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with};
-  request.agent = a.agent;
+  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with,
+                  a.agent};
   request.ttl = duration(a.ttl, request.ttl);
   request.max_lifetime = duration(a.max_lifetime, request.max_lifetime);
   request.quiet = a.quiet;

@@ -1,15 +1,14 @@
 #include "base/secret_bytes.hpp"
 #include "commands/commands.hpp"
-#include "keys/vault.hpp"
+#include "open_vault.hpp"
 #include "terminal.hpp"
 
 namespace agentvault::cli {
 
 int run_remove(const Arguments& arguments) {
   harden_process();
-  auto vault = keys::Vault::open(arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(),
-                                 [&] { return obtain_pin(arguments.pin_file); });
-  vault.remove(arguments.name);
+  open_vault_for_change(arguments).remove(arguments.name);
+  withdraw_credential(arguments.paths_of_vault(), arguments.name);
   note("removed " + arguments.name + "; older copies of this vault open no more");
   return 0;
 }

@@ -198,6 +198,7 @@ std::optional<Refusal> authenticate(SessionState& session, Request& request) {
     return Refusal{400, "token_misplaced", "a token stands where this credential does not expect one",
                    "send it only in the place where the key would go"};
   }
+  request.token_ids = request.token->ids;
   request.not_after = token::not_after(request.token->token);
   request.pool_key = request.grant->name + "\n" + hex(request.token->token.tag);
   return std::nullopt;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -60,6 +61,14 @@ class Broker::Listener final : public net::Watcher {
 
   const BrokerContext& context() const { return context_; }
 
+  void enforce_withdrawals() {
+    std::vector<ClientConnection*> all;  // ending one takes it out of the map
+    for (const auto& [key, connection] : connections_) all.push_back(key);
+    for (auto* connection : all) {
+      if (connections_.contains(connection)) connection->enforce_withdrawals();
+    }
+  }
+
  private:
   void on_ready(std::uint32_t) override { accept_all(); }
 
@@ -110,6 +119,10 @@ Broker::~Broker() = default;
 
 const std::string& Broker::authority() const {
   return listener_->context().authority;
+}
+
+void Broker::enforce_withdrawals() {
+  listener_->enforce_withdrawals();
 }
 
 bool Broker::holds_secret(std::string_view text) const {

@@ -20,6 +20,9 @@ class Broker {
 
   /// "127.0.0.1:PORT"
   const std::string& authority() const;
+  /// Ends every open exchange whose authority was withdrawn from the session. Returns when their connections are
+  /// closed.
+  void enforce_withdrawals();
   /// Whether one of the session's secrets stands in the text.
   bool holds_secret(std::string_view text) const;
 

@@ -29,6 +29,11 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient 
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
 
+  /// Ends what is under way if its authority was withdrawn.
+  void enforce_withdrawals() {
+    if (exchange_) exchange_->enforce_withdrawals();
+  }
+
  private:
   enum class State { head, exchange, discarding, closing };
 

@@ -26,6 +26,7 @@ bool under_base(const std::string& path, const std::string& base) {
 
 Judgement decide(SessionState& session, const Request& request, std::chrono::system_clock::time_point now) {
   const auto& binding = request.grant->binding;
+  if (auto withdrawn = session.withdrawals().judge(request.grant->name, request.token_ids)) return {{}, withdrawn};
   if (!session.lease().alive()) {
     return {{}, Refusal{401, "token_expired", "the session has ended", "start a new one with \"agentvault exec\""}};
   }

@@ -219,6 +219,14 @@ void Exchange::abandon(const std::string& why) {
   settle(why);
 }
 
+void Exchange::enforce_withdrawals() {
+  const auto refusal = session_.withdrawals().judge(request_.grant->name, request_.token_ids);
+  if (!refusal) return;
+  abandon(refusal->code);
+  if (head_passed_on_) return client_.exchange_broken();
+  client_.exchange_refused(*refusal);
+}
+
 void Exchange::settle(const std::string& ended) {
   if (settled_) return;
   settled_ = true;

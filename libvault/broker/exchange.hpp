@@ -47,6 +47,8 @@ class Exchange final : public UpstreamUser {
   void client_drained();
   /// The agent went away, or its body is malformed: nothing more is sent anywhere.
   void abandon(const std::string& why);
+  /// Ends the exchange if its authority was withdrawn.
+  void enforce_withdrawals();
 
  private:
   void upstream_ready() override;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "broker/session_state.hpp"
 #include "http/head.hpp"
@@ -18,6 +19,7 @@ struct Request {
   http::Target target;                     // towards the upstream: what is judged and what is forwarded
   Grant* grant = nullptr;                  // from the route
   const VerifiedToken* token = nullptr;    // valid only until the next request is authenticated
+  std::vector<std::string> token_ids;      // by which the token can be revoked while the exchange runs
   std::optional<std::uint64_t> not_after;  // Unix seconds, from the token
   std::string pool_key;                    // credential and chain: connections are shared by nothing wider
   std::string basic_user;                  // the other side of Basic authentication, as the client gave it

@@ -17,6 +17,14 @@ std::vector<std::string> describe_chain(const token::Token& token) {
   return chain;
 }
 
+std::vector<std::string> revocable_ids(const token::Token& token) {
+  std::vector<std::string> ids{hex(token.id)};
+  for (const auto& caveat : token.caveats) {
+    if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) ids.push_back(hex(delegation->id));
+  }
+  return ids;
+}
+
 }  // namespace
 
 SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std::vector<Grant> grants,
@@ -36,8 +44,9 @@ const VerifiedToken* SessionState::verify(std::string_view text) {
     return nullptr;
   }
   if (verified_.size() >= kMaxRemembered) verified_.clear();
-  VerifiedToken verified{std::move(*token), "", {}};
+  VerifiedToken verified{std::move(*token), "", {}, {}};
   verified.id = hex(verified.token.id);
+  verified.ids = revocable_ids(verified.token);
   verified.chain = describe_chain(verified.token);
   return &verified_.emplace(key, std::move(verified)).first->second;
 }

@@ -11,6 +11,7 @@
 #include "audit/segment.hpp"
 #include "base/secret_bytes.hpp"
 #include "broker/lease.hpp"
+#include "broker/withdrawal.hpp"
 #include "provider/binding.hpp"
 #include "token/token.hpp"
 
@@ -33,6 +34,7 @@ struct VerifiedToken {
   token::Token token;
   std::string id;                  // for the log
   std::vector<std::string> chain;  // delegation ids and agent names, for the log
+  std::vector<std::string> ids;    // its own and its delegations': by each it can be revoked
 };
 
 class SessionState {
@@ -47,6 +49,7 @@ class SessionState {
 
   const Bytes& id() const { return id_; }
   Lease& lease() { return lease_; }
+  Withdrawals& withdrawals() { return withdrawals_; }
   std::vector<Grant>& grants() { return grants_; }
   Grant* find(std::string_view name);
   audit::Segment& segment() { return segment_; }
@@ -58,6 +61,7 @@ class SessionState {
   std::uint64_t generation_;
   SecretBytes key_;  // random, lives only here: with the process all its tokens end
   Lease lease_;
+  Withdrawals withdrawals_;
   std::vector<Grant> grants_;
   audit::Segment segment_;
   std::uint64_t requests_ = 0;

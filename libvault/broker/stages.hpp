@@ -27,7 +27,7 @@ struct Judgement {
   policy::Decision decision;
   std::optional<Refusal> refusal;
 };
-/// Lease, caveats, base path, rules.
+/// Withdrawals, lease, caveats, base path, rules.
 Judgement decide(SessionState& session, const Request& request, std::chrono::system_clock::time_point now);
 
 /// Writes the decision to the audit log. A refusal here means: it could not be written, forward nothing.

@@ -77,19 +77,6 @@ class BuildingSite {
   bool done_ = false;
 };
 
-void refuse_existing(const fs::path& place) {
-  std::error_code error;
-  if (!fs::exists(place, error)) return;
-  if (fs::exists(place / "vault.db")) {
-    throw Error(ErrorKind::failed, "there is a vault at " + place.string() + " already",
-                "use it, or name another place with --vault");
-  }
-  if (!fs::is_directory(place) || !fs::is_empty(place)) {
-    throw Error(ErrorKind::failed, place.string() + " exists and is not an empty folder",
-                "name another place with --vault");
-  }
-}
-
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -203,6 +190,19 @@ void build(const VaultPaths& site, const NewVault& wanted, Footprint& footprint)
 }
 
 }  // namespace
+
+void refuse_existing(const fs::path& place) {
+  std::error_code error;
+  if (!fs::exists(place, error)) return;
+  if (fs::exists(place / "vault.db")) {
+    throw Error(ErrorKind::failed, "there is a vault at " + place.string() + " already",
+                "use it, or name another place with --vault");
+  }
+  if (!fs::is_directory(place) || !fs::is_empty(place)) {
+    throw Error(ErrorKind::failed, place.string() + " exists and is not an empty folder",
+                "name another place with --vault");
+  }
+}
 
 void create_vault(const NewVault& wanted) {
   if (wanted.tpm.kind == tpm::TransportKind::command) {

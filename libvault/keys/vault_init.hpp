@@ -1,6 +1,7 @@
 // Making a vault: built beside its place and moved there last, so that there is a whole one or none.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct NewVault {
   CredentialSource credentials = {};
   std::vector<std::string> revoked_agents = {};
 };
+
+/// Throws Error(failed) when there is something at this place that no vault can be made over.
+void refuse_existing(const std::filesystem::path& place);
 
 /// Makes a vault, or nothing.
 void create_vault(const NewVault& wanted);

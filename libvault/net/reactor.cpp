@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -66,6 +67,15 @@ void Reactor::run_timers() {
   }
 }
 
+/// A callback may remove others of the same batch: batch_ is what remains of it.
+void Reactor::run_ready(const epoll_event* events, bool urgent_ones) {
+  for (std::size_t i = 0; i < batch_.size(); ++i) {
+    if (batch_[i] == nullptr || batch_[i]->urgent() != urgent_ones) continue;
+    Watcher* watcher = std::exchange(batch_[i], nullptr);
+    watcher->on_ready(events[i].events);
+  }
+}
+
 void Reactor::run() {
   std::array<epoll_event, 128> events;
   while (!stopped_) {
@@ -74,14 +84,13 @@ void Reactor::run() {
     const auto ready = static_cast<std::size_t>(std::max(count, 0));
     batch_.clear();
     for (std::size_t i = 0; i < ready; ++i) batch_.push_back(static_cast<Watcher*>(events[i].data.ptr));
-    // A callback may remove others of the same batch: batch_ is what remains of it.
-    for (std::size_t i = 0; i < ready; ++i) {
-      if (batch_[i] != nullptr) batch_[i]->on_ready(events[i].events);
-    }
+    run_ready(events.data(), true);
+    run_ready(events.data(), false);
     batch_.clear();
     run_timers();
     run_deferred();
   }
+  stopped_ = false;
 }
 
 }  // namespace agentvault::net

@@ -24,6 +24,8 @@ class Watcher {
   virtual ~Watcher() = default;
   /// `events` is a set of EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR.
   virtual void on_ready(std::uint32_t events) = 0;
+  /// Urgent ones have their turn before all others that are ready.
+  virtual bool urgent() const { return false; }
 };
 
 class Reactor {
@@ -48,11 +50,12 @@ class Reactor {
     retired_.push_back(std::shared_ptr<void>(std::move(object)));
   }
 
-  /// Until stop().
+  /// Until stop(). Can be run again.
   void run();
   void stop() { stopped_ = true; }
 
  private:
+  void run_ready(const epoll_event* events, bool urgent_ones);
   void run_deferred();
   void run_timers();
   int wait_milliseconds() const;

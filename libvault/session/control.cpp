@@ -16,33 +16,52 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxLine = 64 * 1024;
 constexpr std::size_t kMaxConnections = 16;
-constexpr int kPatienceMilliseconds = 2000;
+const std::map<ControlCommand::Kind, std::string> kNames{{ControlCommand::Kind::stop, "stop"},
+                                                         {ControlCommand::Kind::revoke_token, "revoke-token"},
+                                                         {ControlCommand::Kind::withdraw, "withdraw"}};
 
-std::string answer(const std::string& line, const ControlServer::StatusSource& status_source) {
-  const json request = json::parse(line, nullptr, false);
-  if (!request.is_object() || !request.contains("command") || request["command"] != "status") {
-    return json{{"error", "unknown command"}}.dump() + "\n";
-  }
-  const SessionStatus status = status_source();
-  return json{{"id", status.id},
-              {"pid", status.pid},
-              {"agent", status.agent},
-              {"credentials", status.credentials},
-              {"isolation", status.isolation},
-              {"command", status.command},
-              {"since", status.since},
-              {"requests", status.requests}}
-             .dump(-1, ' ', false, json::error_handler_t::replace) +
-         "\n";
+std::string to_line(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+json to_json(const SessionStatus& status) {
+  return {{"id", status.id},
+          {"pid", status.pid},
+          {"agent", status.agent},
+          {"credentials", status.credentials},
+          {"isolation", status.isolation},
+          {"command", status.command},
+          {"since", status.since},
+          {"requests", status.requests}};
 }
 
 }  // namespace
+
+std::string ControlServer::answer(const std::string& line) {
+  const json request = json::parse(line, nullptr, false);
+  const auto text = [&](const char* key) {
+    return request.is_object() && request.contains(key) && request[key].is_string() ? request[key].get<std::string>()
+                                                                                    : "";
+  };
+  const std::string command = text("command");
+  if (command == "status") return to_line(to_json(handlers_.status()));
+  if (command == kNames.at(ControlCommand::Kind::stop)) {
+    handlers_.stop();
+  } else if (command == kNames.at(ControlCommand::Kind::revoke_token)) {
+    handlers_.revoke_token(text("subject"));
+  } else if (command == kNames.at(ControlCommand::Kind::withdraw)) {
+    handlers_.withdraw(text("subject"));
+  } else {
+    return to_line({{"error", "unknown command"}});
+  }
+  return to_line({{"done", true}});
+}
 
 class ControlServer::Connection final : public net::Watcher {
  public:
   Connection(ControlServer& server, UniqueFd socket) : server_(server), socket_(std::move(socket)) {
     server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
-    timer_ = server_.reactor_.after(std::chrono::milliseconds(kPatienceMilliseconds), [this] { close(); });
+    timer_ = server_.reactor_.after(kControlPatience, [this] { close(); });
   }
   ~Connection() override {
     server_.reactor_.cancel(timer_);
@@ -52,6 +71,7 @@ class ControlServer::Connection final : public net::Watcher {
   Connection& operator=(const Connection&) = delete;
 
  private:
+  bool urgent() const override { return true; }
   void on_ready(std::uint32_t) override {
     char buffer[4096];
     for (;;) {
@@ -62,8 +82,8 @@ class ControlServer::Connection final : public net::Watcher {
       if (line_.size() > kMaxLine) return close();
       const auto end = line_.find('\n');
       if (end == std::string::npos) continue;
-      const std::string reply = answer(line_.substr(0, end), server_.status_);
-      // A status fits the socket's buffer; whoever does not read it is not waited for.
+      const std::string reply = server_.answer(line_.substr(0, end));
+      // An answer fits the socket's buffer; whoever does not read it is not waited for.
       if (::send(socket_.get(), reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         log::debug("control: no reader");
       return close();
@@ -84,8 +104,8 @@ class ControlServer::Connection final : public net::Watcher {
   std::string line_;
 };
 
-ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, StatusSource status)
-    : reactor_(reactor), socket_(listening_socket), status_(std::move(status)) {
+ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers)
+    : reactor_(reactor), socket_(listening_socket), handlers_(std::move(handlers)) {
   reactor_.add(socket_, EPOLLIN, this);
 }
 
@@ -114,7 +134,7 @@ std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std
   const std::string request = json{{"command", "status"}}.dump() + "\n";
   if (!socket || ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return std::nullopt;
   std::string text;
-  const auto deadline = net::boot_time() + std::chrono::milliseconds(kPatienceMilliseconds);
+  const auto deadline = net::boot_time() + kControlPatience;
   while (text.size() < kMaxLine && text.find('\n') == std::string::npos) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - net::boot_time()).count();
     pollfd waiting{socket.get(), POLLIN, 0};
@@ -139,6 +159,15 @@ std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std
   } catch (const json::exception&) {
     return std::nullopt;
   }
+}
+
+std::string control_line(const ControlCommand& command) {
+  return to_line({{"command", kNames.at(command.kind)}, {"subject", command.subject}});
+}
+
+bool is_acknowledgement(const std::string& line) {
+  const json answer = json::parse(line, nullptr, false);
+  return answer.is_object() && answer.contains("done") && answer["done"] == true;
 }
 
 }  // namespace agentvault::session

@@ -1,7 +1,9 @@
 // The control socket of a session: one JSON object a line, one answer a line. Reached by the vault's owner only.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,11 +26,19 @@ struct SessionStatus {
   std::uint64_t requests = 0;
 };
 
-/// Answers on the session's side.
+/// What a session does when it is told to. Each returns once it is done: the answer goes out after it.
+struct ControlHandlers {
+  std::function<SessionStatus()> status;
+  std::function<void()> stop;
+  std::function<void(const std::string& id)> revoke_token;      // of a token or a delegation, hexadecimal
+  std::function<void(const std::string& credential)> withdraw;  // one credential
+};
+
+/// Answers on the session's side, before anything else that is ready. Commands only take away: whoever reaches the
+/// socket is the vault's owner, and needs no other proof.
 class ControlServer final : public net::Watcher {
  public:
-  using StatusSource = std::function<SessionStatus()>;
-  ControlServer(net::Reactor& reactor, int listening_socket, StatusSource status);
+  ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers);
   ~ControlServer() override;
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
@@ -36,14 +46,29 @@ class ControlServer final : public net::Watcher {
  private:
   class Connection;
   void on_ready(std::uint32_t events) override;
+  bool urgent() const override { return true; }
+  std::string answer(const std::string& line);
 
   net::Reactor& reactor_;
   int socket_;
-  StatusSource status_;
+  ControlHandlers handlers_;
   std::map<Connection*, std::unique_ptr<Connection>> connections_;
 };
 
-/// Asks a session; nothing when it does not answer within 2 s (it is starting, stopped or hung).
+/// How long a session has to answer.
+inline constexpr std::chrono::milliseconds kControlPatience{2000};
+
+/// Asks a session; nothing when it does not answer in time (it is stopped or hung).
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name);
+
+/// One command that takes something away.
+struct ControlCommand {
+  enum class Kind { stop, revoke_token, withdraw };
+  Kind kind = Kind::stop;
+  std::string subject;  // the token's id, the credential's name
+};
+/// The line that goes through the socket, and whether an answer says that it was done.
+std::string control_line(const ControlCommand& command);
+bool is_acknowledgement(const std::string& line);
 
 }  // namespace agentvault::session

@@ -1,5 +1,6 @@
 #include "session/exec.hpp"
 
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -63,6 +64,69 @@ Environment environment_for(const ExecRequest& request, broker::SessionState& st
        [&](std::string_view value) { return broker.holds_secret(value); }});
 }
 
+/// Wakes the reactor's caller when a descriptor can be read.
+class Readable final : public net::Watcher {
+ public:
+  Readable(net::Reactor& reactor, int fd) : reactor_(reactor), fd_(fd) { reactor_.add(fd, EPOLLIN | EPOLLRDHUP, this); }
+  ~Readable() override { reactor_.remove(fd_, this); }
+  Readable(const Readable&) = delete;
+  Readable& operator=(const Readable&) = delete;
+
+ private:
+  void on_ready(std::uint32_t) override { reactor_.stop(); }
+  net::Reactor& reactor_;
+  int fd_;
+};
+
+/// What the control socket can do to the session, also before there is anything to do it to.
+class Control {
+ public:
+  Control(net::Reactor& reactor, const Registration& registration, SessionStatus status)
+      : reactor_(reactor),
+        status_(std::move(status)),
+        server_(reactor, registration.control_socket(),
+                {[this] { return current_status(); }, [this] { stop(); },
+                 [this](const std::string& id) { take([&](auto& all) { all.revoke_token(id); }); },
+                 [this](const std::string& name) { withdraw(name); }}) {}
+
+  bool stopped() const { return stopped_; }
+  SessionStatus& status() { return status_; }
+  void attach(broker::SessionState& state, broker::Broker& broker) {
+    state_ = &state;
+    broker_ = &broker;
+  }
+
+ private:
+  SessionStatus current_status() {
+    if (state_ != nullptr) status_.requests = state_->requests();
+    return status_;
+  }
+  /// A session that has not begun has no token yet, and reads the vault after whoever took something from it.
+  template <class Work>
+  void take(Work work) {
+    if (state_ == nullptr) return;
+    work(state_->withdrawals());
+    broker_->enforce_withdrawals();
+  }
+  void stop() {
+    stopped_ = true;
+    if (state_ == nullptr) return reactor_.stop();
+    take([](auto& all) { all.stop(); });
+    state_->lease().end();
+  }
+  void withdraw(const std::string& name) {
+    take([&](auto& all) { all.drop_credential(name); });
+    if (auto* grant = state_ != nullptr ? state_->find(name) : nullptr) grant->secret = SecretBytes();
+  }
+
+  net::Reactor& reactor_;
+  SessionStatus status_;
+  broker::SessionState* state_ = nullptr;
+  broker::Broker* broker_ = nullptr;
+  bool stopped_ = false;
+  ControlServer server_;
+};
+
 }  // namespace
 
 int run_exec(ExecRequest request) {
@@ -70,14 +134,30 @@ int run_exec(ExecRequest request) {
   Launcher launcher(request.command, request.child_umask);
   harden_process();
 
-  // 2. The session is registered before its opener reads the vault, so that a stop cannot miss it.
+  // 2. The session is registered, and can be stopped, before its opener reads the vault: a stop cannot miss it.
   const Bytes id = random_bytes(kSessionIdSize);
   request.open.paths.check();
   Registration registration(request.open.paths, id);
+  net::Reactor reactor;
+  const std::string program = std::filesystem::path(request.command.front()).filename().string();
+  Control control(reactor, registration,
+                  {registration.name(),
+                   ::getpid(),
+                   request.open.agent,
+                   {},
+                   kIsolation,
+                   program,
+                   static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0))),
+                   0});
 
   // 3. The opener hands over what is granted, and is gone.
-  Opened opened = open_in_a_process_of_its_own(request.open);
+  Opened opened = open_in_a_process_of_its_own(request.open, [&](int channel) {
+    const Readable readable(reactor, channel);
+    reactor.run();
+    return !control.stopped();
+  });
   const auto credentials = names(opened.grants);
+  control.status().credentials = credentials;
 
   // 4. The session's own key; its tokens are minted from it.
   bool serving = false;
@@ -85,11 +165,11 @@ int run_exec(ExecRequest request) {
   const auto child_lives = [&] { return !serving || relay->child_lives(); };
   broker::SessionState state(id, opened.generation, broker::Lease(request.ttl, request.max_lifetime, child_lives),
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
-  state.segment().write(audit::SessionBegan{request.agent, credentials, kIsolation, opened.tpm});
+  state.segment().write(audit::SessionBegan{request.open.agent, credentials, kIsolation, opened.tpm});
 
   // 5. The broker listens.
-  net::Reactor reactor;
   broker::Broker broker(reactor, state);
+  control.attach(state, broker);
 
   // 6. The child's environment.
   const Environment environment = environment_for(request, state, broker);
@@ -100,7 +180,6 @@ int run_exec(ExecRequest request) {
   // 7. Confining the broker comes with the isolation levels.
 
   // 8. The child.
-  const std::string program = std::filesystem::path(request.command.front()).filename().string();
   if (!request.quiet) {
     const std::string line = session_line(registration.name(), opened.tpm, credentials, request.max_lifetime);
     std::fputs(line.c_str(), stderr);
@@ -120,11 +199,6 @@ int run_exec(ExecRequest request) {
   });
   relay = &signals;
   serving = true;
-  const auto since = static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0)));
-  ControlServer control(reactor, registration.control_socket(), [&] {
-    return SessionStatus{registration.name(), ::getpid(), request.agent, credentials,
-                         kIsolation,          program,    since,         state.requests()};
-  });
   reactor.run();
 
   // 10. The tokens are dead with the lease; the child's own status is ours.

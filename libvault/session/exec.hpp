@@ -11,7 +11,6 @@ namespace agentvault::session {
 
 struct ExecRequest {
   OpenRequest open;
-  std::string agent = "default";
   std::chrono::seconds ttl{std::chrono::minutes(15)};
   std::chrono::seconds max_lifetime{std::chrono::hours(12)};
   std::vector<std::string> command;

@@ -80,6 +80,10 @@ std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const 
 void open_and_send(const OpenRequest& request, int fd) {
   const auto vault = keys::Vault::open(request.paths, keys::Access::read, request.tpm, request.pin);
   const auto& snapshot = vault.snapshot();
+  if (vault.is_revoked(request.agent)) {
+    throw Error(ErrorKind::denied, "the agent " + request.agent + " is revoked",
+                "\"agentvault revoke --agent " + request.agent + " --lift\" gives it back what it had");
+  }
   send(fd, ByteWriter().u8(kOpened).u64(snapshot.stage.generation).text(snapshot.vault.tpm));
   for (const auto* row : select(vault, request.with)) {
     const SecretBytes secret = vault.secret_of(*row);
@@ -143,7 +147,7 @@ Opened receive(Reader reader) {
 
 }  // namespace
 
-Opened open_in_a_process_of_its_own(const OpenRequest& request) {
+Opened open_in_a_process_of_its_own(const OpenRequest& request, const WaitForOpener& wait) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw_errno("make a channel");
   UniqueFd ours(ends[0]);
@@ -154,6 +158,10 @@ Opened open_in_a_process_of_its_own(const OpenRequest& request) {
   if (pid == 0) run_opener(request, detach_from_exec(theirs.get(), parent));
   theirs.reset();
   try {
+    if (!wait(ours.get())) {
+      ::kill(pid, SIGTERM);  // it may be asking for the PIN, and then puts the terminal right first
+      throw Error(ErrorKind::denied, "the session was revoked before it began", "start another one");
+    }
     Opened opened = receive(Reader(ours.get()));
     ::waitpid(pid, nullptr, 0);
     return opened;

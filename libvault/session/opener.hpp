@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct OpenRequest {
   std::optional<tpm::TransportName> tpm;
   keys::PinSource pin;            // called in the opener
   std::vector<std::string> with;  // names of credentials; empty: all
+  std::string agent = "default";
 };
 
 struct Opened {
@@ -26,7 +28,10 @@ struct Opened {
   std::vector<broker::Grant> grants;
 };
 
-/// Throws what the opener threw.
-Opened open_in_a_process_of_its_own(const OpenRequest& request);
+/// Waits until the descriptor can be read. False: do not wait any longer, the session is not wanted any more.
+using WaitForOpener = std::function<bool(int descriptor)>;
+
+/// Throws what the opener threw, and Error(denied) when `wait` returned false: then the opener was ended.
+Opened open_in_a_process_of_its_own(const OpenRequest& request, const WaitForOpener& wait);
 
 }  // namespace agentvault::session

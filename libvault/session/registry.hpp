@@ -2,6 +2,8 @@
 // `sessions/<id>.sock`, its control socket. A released lock means: gone.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +26,8 @@ class Registration {
   const std::string& name() const { return name_; }
 
  private:
+  void write_process_id() const;
+
   keys::VaultPaths paths_;
   std::string name_;
   std::optional<FileLock> lock_;
@@ -33,7 +37,13 @@ class Registration {
 /// Names of the sessions whose lock is held. Removes what the dead have left.
 std::vector<std::string> live_sessions(const keys::VaultPaths& paths);
 
-/// Connects to the control socket of a session; nothing when nobody listens.
+/// Connects to the control socket of a session, without waiting; nothing when nobody listens or its queue is full.
 UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name);
+
+/// Whether the session's lock is still held.
+bool is_live(const keys::VaultPaths& paths, const std::string& name);
+
+/// The session's process, as it wrote it down itself; 0 when it has not.
+pid_t process_of(const keys::VaultPaths& paths, const std::string& name);
 
 }  // namespace agentvault::session

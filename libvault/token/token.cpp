@@ -14,8 +14,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kFormat = 1;
-constexpr std::size_t kIdSize = 8;
-constexpr std::size_t kDelegationSize = 16;
 constexpr std::size_t kMaxListed = 64;
 
 /// Numbers of schemas/token.md. Never reused.
@@ -108,7 +106,7 @@ std::optional<Caveat> from_json(const json& value) {
     case kPaths:
       return paths_caveat(content);
     case kDelegation:
-      if (auto id = sized_binary(content, kDelegationSize)) return Delegation{std::move(*id)};
+      if (auto id = sized_binary(content, kDelegationIdSize)) return Delegation{std::move(*id)};
       return std::nullopt;
     case kAgentName:
       if (!is_name) return std::nullopt;

@@ -15,6 +15,9 @@
 
 namespace agentvault::token {
 
+inline constexpr std::size_t kIdSize = 8;
+inline constexpr std::size_t kDelegationIdSize = 16;
+
 struct NotAfter {
   std::uint64_t unix_seconds;
 };
@@ -29,7 +32,7 @@ struct Paths {
 };
 /// Random, one for every attenuation, so that each link can be revoked alone.
 struct Delegation {
-  Bytes id;  // 16 bytes
+  Bytes id;  // kDelegationIdSize bytes
 };
 /// A name that the holder gave to whom it handed the token on. For the log; grants nothing.
 struct AgentName {
@@ -41,8 +44,8 @@ using Caveat = std::variant<NotAfter, Credential, Methods, Paths, Delegation, Ag
 
 struct Token {
   std::uint64_t generation = 0;  // of the master key, when the session began
-  Bytes session;                 // 8 bytes
-  Bytes id;                      // 8 bytes
+  Bytes session;                 // kIdSize bytes
+  Bytes id;                      // kIdSize bytes
   std::vector<Caveat> caveats;
   Digest tag{};
 };

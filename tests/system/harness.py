@@ -330,7 +330,7 @@ def run_on_terminal(argv, env, answers, limit=LIMIT):
     pid, master = pty.fork()
     if pid == 0:
         os.execvpe(argv[0], argv, env)
-    output, end = b"", time.monotonic() + limit
+    output, seen, end = b"", 0, time.monotonic() + limit
     pending = list(answers)
     while time.monotonic() < end:
         ready, _, _ = select.select([master], [], [], 0.1)
@@ -342,7 +342,8 @@ def run_on_terminal(argv, env, answers, limit=LIMIT):
             if not got:
                 break
             output += got
-        while pending and pending[0][0].encode() in output:
+        while pending and (at := output.find(pending[0][0].encode(), seen)) >= 0:
+            seen = at + len(pending[0][0])
             os.write(master, pending.pop(0)[1].encode())
     else:
         os.kill(pid, signal.SIGKILL)

@@ -300,9 +300,10 @@ class PinTest(SystemTest):
     def test_the_pin_is_typed_hidden(self):
         vault = Vault(self.folder)
         code, output = run_on_terminal(vault.argv("init", "--tpm", "embedded", "--pin"), vault.environment,
-                                       [("New PIN: ", "13579\n"), ("same again: ", "13579\n")])
+                                       [("new PIN: ", "13579\n"), ("same again: ", "13579\n"), ("recovery passphrase", "a long passphrase\n"), ("same again: ", "a long passphrase\n")])
         self.assertEqual(code, 0, output)
         self.assertNotIn("13579", output)
+        self.assertNotIn("a long passphrase", output)
         code, output = run_on_terminal(vault.argv("exec", "-q", "--", "echo", "worked"), vault.environment, [("PIN: ", "13579\n")])
         self.assertEqual(code, 0, output)
         self.assertIn("worked", output)
@@ -313,7 +314,7 @@ class PinTest(SystemTest):
     def test_two_different_pins_make_no_vault(self):
         vault = Vault(self.folder)
         code, output = run_on_terminal(vault.argv("init", "--tpm", "embedded", "--pin"), vault.environment,
-                                       [("New PIN: ", "1\n"), ("same again: ", "2\n")])
+                                       [("new PIN: ", "1\n"), ("same again: ", "2\n")])
         self.assertEqual(code, 5, output)
         self.assertFalse(vault.path.exists())
 

@@ -1,0 +1,139 @@
+#include "base/encoding.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "commands/commands.hpp"
+#include "open_vault.hpp"
+#include "session/registry.hpp"
+#include "terminal.hpp"
+#include "token/token.hpp"
+
+namespace agentvault::cli {
+namespace {
+
+using session::ControlCommand;
+
+/// Which sessions to tell, and what.
+struct Target {
+  std::vector<std::string> sessions;
+  std::string id;
+};
+
+/// A token as such names its session; an id may be of any session.
+Target target_of_token(const Arguments& a) {
+  const auto paths = a.paths_of_vault();
+  if (a.token.starts_with(token::kPrefix)) {
+    const auto token = token::decode(a.token);
+    if (!token)
+      throw Error(ErrorKind::usage, "not a token of agentvault", "tokens begin with agv_ and are passed on whole");
+    Target target{{hex(token->session)}, hex(token->id)};
+    for (const auto& caveat : token->caveats) {
+      // Of an attenuated token, what was attenuated last: the one it was made from stays good.
+      if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) target.id = hex(delegation->id);
+    }
+    return target;
+  }
+  const auto id = unhex(a.token);
+  if (!id || (id->size() != token::kIdSize && id->size() != token::kDelegationIdSize)) {
+    throw Error(ErrorKind::usage, "not the id of a token: \"" + printable(a.token) + "\"",
+                "give the token, or an id that \"agentvault token inspect\" or the audit log shows");
+  }
+  return {session::live_sessions(paths), a.token};
+}
+
+int revoke_token(const Arguments& a) {
+  const auto paths = a.paths_of_vault();
+  paths.check();
+  const Target target = target_of_token(a);
+  const auto result =
+      session::withdraw(paths, target.sessions, {ControlCommand::Kind::revoke_token, target.id}, session::Silent::kill);
+  if (result.told.empty() && result.killed.empty()) {
+    throw Error(ErrorKind::not_found, "no session of that token is running", "it is worthless already");
+  }
+  for (const auto& name : result.killed) note("session " + name + " did not answer and was killed");
+  note("revoked " + target.id);
+  return 0;
+}
+
+int revoke_session(const Arguments& a) {
+  const auto paths = a.paths_of_vault();
+  paths.check();
+  const auto id = unhex(a.session);
+  if (!id) {
+    throw Error(ErrorKind::usage, "not the id of a session: \"" + printable(a.session) + "\"",
+                "\"agentvault sessions\" lists them");
+  }
+  const auto result = session::withdraw(paths, {a.session}, {ControlCommand::Kind::stop, ""}, session::Silent::kill);
+  if (result.told.empty() && result.killed.empty()) {
+    throw Error(ErrorKind::not_found, "no session " + a.session + " is running", "\"agentvault sessions\" lists them");
+  }
+  report_stopped(result);
+  return 0;
+}
+
+/// The part that only the TPM can do. The sessions are stopped by now, whatever happens here.
+void move_the_tpm_on(const Arguments& a) {
+  try {
+    open_vault_for_change(a);  // every opener finishes what was intended
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::tpm && error.kind() != ErrorKind::pin) throw;
+    throw Error(ErrorKind::tpm,
+                std::string("all sessions are stopped, but older copies of the vault still open: ") + error.what(),
+                "the next command that opens the vault finishes it before it does anything else");
+  }
+}
+
+/// Written first, where it can be: a session that begins meanwhile either is found below, or finds this.
+void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
+  const auto paths = a.paths_of_vault();
+  paths.check();
+  std::optional<Error> not_written;
+  try {
+    store::Database::open(paths.database()).write_intent(intent);
+  } catch (const Error& error) {
+    not_written = error;  // a broken database must not keep sessions alive
+  }
+  stop_all_sessions(paths);
+  if (not_written) throw *not_written;
+  move_the_tpm_on(a);
+}
+
+int revoke_all(const Arguments& a) {
+  stop_and_move_on(a, {store::Intent::Kind::rotate, ""});
+  note("every token is worthless, and older copies of this vault open no more");
+  return 0;
+}
+
+int revoke_agent(const Arguments& a) {
+  if (a.revoked_agent != "default") {
+    throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.revoked_agent) + "\"",
+                "only \"default\" exists in this version");
+  }
+  if (a.lift) {
+    open_vault_for_change(a).readmit(a.revoked_agent);
+    note("the agent " + a.revoked_agent + " may start sessions again");
+    return 0;
+  }
+  stop_and_move_on(a, {store::Intent::Kind::revoke_agent, a.revoked_agent});
+  note("the agent " + a.revoked_agent + " is revoked until \"agentvault revoke --agent " + a.revoked_agent +
+       " --lift\"");
+  return 0;
+}
+
+}  // namespace
+
+int run_revoke(const Arguments& a) {
+  harden_process();
+  const int targets = !a.token.empty() + !a.session.empty() + !a.revoked_agent.empty() + a.all;
+  if (targets != 1) {
+    throw Error(ErrorKind::usage, "revoke takes exactly one of --token, --session, --agent and --all",
+                "\"agentvault sessions\" lists what is running");
+  }
+  if (a.lift && a.revoked_agent.empty())
+    throw Error(ErrorKind::usage, "only an agent's revocation can be lifted", "add --agent NAME");
+  if (!a.token.empty()) return revoke_token(a);
+  if (!a.session.empty()) return revoke_session(a);
+  if (a.all) return revoke_all(a);
+  return revoke_agent(a);
+}
+
+}  // namespace agentvault::cli

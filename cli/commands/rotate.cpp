@@ -1,0 +1,28 @@
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "commands/commands.hpp"
+#include "open_vault.hpp"
+#include "terminal.hpp"
+
+namespace agentvault::cli {
+
+int run_rotate(const Arguments& arguments) {
+  harden_process();
+  if (!arguments.name.empty()) {
+    throw Error(ErrorKind::usage, "rotate makes a new master key for the whole vault",
+                "a new secret for one credential: \"agentvault add " + printable(arguments.name) + " --replace\"");
+  }
+  std::optional<tpm::PcrSelection> pcrs;
+  if (!arguments.pcr.empty()) pcrs = tpm::PcrSelection::parse(arguments.pcr == "none" ? "" : arguments.pcr);
+  {
+    auto vault = open_vault_for_change(arguments);
+    vault.rotate(pcrs);
+    if (arguments.hard) vault.tpm().flush_sessions();
+  }
+  // After it: a session that began before is found here, one that begins now has read the new key's vault.
+  stop_all_sessions(arguments.paths_of_vault());
+  note("made a new master key; older copies of this vault open no more");
+  return 0;
+}
+
+}  // namespace agentvault::cli

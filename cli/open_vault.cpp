@@ -1,0 +1,35 @@
+#include "open_vault.hpp"
+
+#include "base/text.hpp"
+#include "session/registry.hpp"
+#include "terminal.hpp"
+
+namespace agentvault::cli {
+
+keys::Vault open_vault_for_change(const Arguments& arguments) {
+  return keys::Vault::open(arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(),
+                           [&] { return obtain_pin(arguments.pin_file); });
+}
+
+void withdraw_credential(const keys::VaultPaths& paths, const std::string& name) {
+  using session::ControlCommand;
+  const auto result = session::withdraw(paths, session::live_sessions(paths), {ControlCommand::Kind::withdraw, name},
+                                        session::Silent::leave);
+  for (const auto& silent : result.silent) {
+    note("warning: session " + silent + " does not answer; if it holds " + name + ", \"agentvault revoke --session " +
+         silent + "\" ends that");
+  }
+}
+
+void report_stopped(const session::Withdrawn& result) {
+  for (const auto& name : result.told) note("session " + name + " is stopped: its tokens are worthless");
+  for (const auto& name : result.killed) note("session " + name + " did not answer and was killed");
+}
+
+void stop_all_sessions(const keys::VaultPaths& paths) {
+  const auto result = session::withdraw(paths, session::live_sessions(paths), {session::ControlCommand::Kind::stop, ""},
+                                        session::Silent::kill);
+  report_stopped(result);
+}
+
+}  // namespace agentvault::cli

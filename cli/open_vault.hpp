@@ -1,0 +1,22 @@
+// Opening the vault that the command line names.
+#pragma once
+
+#include "arguments.hpp"
+#include "keys/vault.hpp"
+#include "session/withdraw.hpp"
+
+namespace agentvault::cli {
+
+/// For a change: locked, with the PIN from where the command line says or from the terminal.
+keys::Vault open_vault_for_change(const Arguments& arguments);
+
+/// Tells every running session that a credential is gone from the vault. One that does not answer is named.
+void withdraw_credential(const keys::VaultPaths& paths, const std::string& name);
+
+/// Says which sessions were stopped.
+void report_stopped(const session::Withdrawn& result);
+
+/// Ends every running session's authority, and says which those were.
+void stop_all_sessions(const keys::VaultPaths& paths);
+
+}  // namespace agentvault::cli

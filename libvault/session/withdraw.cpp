@@ -1,0 +1,123 @@
+#include "session/withdraw.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+extern "C" {  // glibc 2.36 forgot to say so itself
+#include <sys/pidfd.h>
+}
+
+#include "base/error.hpp"
+#include "session/registry.hpp"
+
+namespace agentvault::session {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxAnswer = 4096;
+constexpr std::chrono::seconds kDeathPatience{5};
+constexpr int kPauseMilliseconds = 10;
+
+enum class Outcome { waiting, done, gone };
+
+/// One session that was told something.
+class Told {
+ public:
+  Told(const keys::VaultPaths& paths, std::string name, const std::string& line)
+      : paths_(paths), name_(std::move(name)), line_(line) {
+    say();
+  }
+
+  const std::string& name() const { return name_; }
+  int descriptor() const { return socket_.get(); }
+
+  /// To be called until it no longer says waiting.
+  Outcome look() {
+    if (!socket_) say();  // its queue was full, or it was just starting
+    if (socket_ && answered()) return Outcome::done;
+    return is_live(paths_, name_) ? Outcome::waiting : Outcome::gone;
+  }
+
+  /// By a handle of the process that was looked up while its lock was held: no number that somebody else has got since.
+  void kill() {
+    const pid_t pid = peer_ > 0 ? peer_ : process_of(paths_, name_);
+    const UniqueFd process(pid > 0 ? ::pidfd_open(pid, 0) : -1);
+    if (!is_live(paths_, name_)) return;
+    if (process) ::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
+  }
+
+  void wait_for_death(Clock::time_point until) const {
+    while (is_live(paths_, name_)) {
+      if (Clock::now() >= until) {
+        throw Error(
+            ErrorKind::failed, "the session " + name_ + " can neither be reached nor be ended",
+            "\"fuser " + (paths_.sessions() / (name_ + ".lock")).string() + "\" names its process: end it by hand");
+      }
+      ::poll(nullptr, 0, kPauseMilliseconds);
+    }
+  }
+
+ private:
+  void say() {
+    socket_ = connect_control(paths_, name_);
+    if (!socket_) return;
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) peer_ = peer.pid;
+    if (::send(socket_.get(), line_.data(), line_.size(), MSG_NOSIGNAL) < 0) socket_.reset();
+  }
+
+  bool answered() {
+    char buffer[kMaxAnswer];
+    const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
+    if (got > 0) answer_.append(buffer, static_cast<std::size_t>(got));
+    if (answer_.ends_with('\n')) return is_acknowledgement(answer_);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) || answer_.size() > kMaxAnswer) {
+      socket_.reset();
+      answer_.clear();
+    }
+    return false;
+  }
+
+  keys::VaultPaths paths_;
+  std::string name_;
+  std::string line_;
+  UniqueFd socket_;
+  pid_t peer_ = 0;
+  std::string answer_;
+};
+
+void wait_for_any(const std::vector<Told>& waiting) {
+  std::vector<pollfd> sockets;
+  for (const auto& told : waiting) {
+    if (told.descriptor() >= 0) sockets.push_back({told.descriptor(), POLLIN, 0});
+  }
+  ::poll(sockets.data(), sockets.size(), kPauseMilliseconds);
+}
+
+}  // namespace
+
+Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
+                   const ControlCommand& command, Silent silent) {
+  const std::string line = control_line(command);
+  std::vector<Told> waiting;
+  for (const auto& name : sessions) waiting.emplace_back(paths, name, line);
+  Withdrawn result;
+  for (const auto end = Clock::now() + kControlPatience; !waiting.empty() && Clock::now() < end;) {
+    std::erase_if(waiting, [&](Told& told) {
+      const Outcome outcome = told.look();
+      if (outcome == Outcome::done) result.told.push_back(told.name());
+      return outcome != Outcome::waiting;
+    });
+    if (!waiting.empty()) wait_for_any(waiting);
+  }
+  auto& rest = silent == Silent::leave ? result.silent : result.killed;
+  for (const auto& told : waiting) rest.push_back(told.name());
+  if (silent == Silent::leave) return result;
+  for (auto& told : waiting) told.kill();  // all of them, before one that cannot be killed is complained about
+  for (const auto& told : waiting) told.wait_for_death(Clock::now() + kDeathPatience);
+  return result;
+}
+
+}  // namespace agentvault::session

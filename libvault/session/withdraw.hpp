@@ -1,0 +1,30 @@
+// Taking authority from sessions that run, in whatever process of this machine. None of it needs the master key or a
+// TPM: it works with a forgotten PIN.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "keys/vault_paths.hpp"
+#include "session/control.hpp"
+
+namespace agentvault::session {
+
+enum class Silent {
+  kill,   // a session that does not answer in time is ended: what it holds must not be used
+  leave,  // it is named in the result
+};
+
+struct Withdrawn {
+  std::vector<std::string> told;    // have done it
+  std::vector<std::string> killed;  // did not answer
+  std::vector<std::string> silent;  // did not answer, and run on
+};
+
+/// Tells these sessions, all at once. Returns when each has acknowledged, is gone, or (Silent::leave) was given up:
+/// with Silent::kill no request is allowed by any of them after it returned. Throws Error(failed) for one that can
+/// neither be reached nor be killed.
+Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
+                   const ControlCommand& command, Silent silent);
+
+}  // namespace agentvault::session
