@@ -9,21 +9,19 @@ namespace {
 
 constexpr IndexKind kRegister{TPM2_NT_EXTEND, 32, TPM2_CC_NV_Extend, "NV_Extend"};
 
-void extend(Tpm& tpm, ESYS_TR index, const P256Key& key, const Digest& with) {
-  write_index(tpm, kRegister, index, key, [&](ESYS_CONTEXT* esys, ESYS_TR reg, ESYS_TR session) {
+IndexWrite extension(const Digest& with) {
+  return [with](ESYS_CONTEXT* esys, ESYS_TR stages, ESYS_TR session) {
     TPM2B_MAX_NV_BUFFER data{};
     data.size = static_cast<UINT16>(with.size());
     std::copy(with.begin(), with.end(), data.buffer);
-    return Esys_NV_Extend(esys, reg, reg, session, ESYS_TR_NONE, ESYS_TR_NONE, &data);
-  });
+    return Esys_NV_Extend(esys, stages, stages, session, ESYS_TR_NONE, ESYS_TR_NONE, &data);
+  };
 }
 
 }  // namespace
 
 Bytes define_register(Tpm& tpm, const P256Key& key) {
-  const ESYS_TR index = define_index(tpm, kRegister, key);
-  extend(tpm, index, key, {});
-  return serialize(tpm, index);
+  return define_index(tpm, kRegister, key, extension({}));
 }
 
 void undefine_register(Tpm& tpm, ByteView reference) {
@@ -38,7 +36,7 @@ Digest read_register(Tpm& tpm, ByteView storage_root, ByteView reference) {
 }
 
 void extend_register(Tpm& tpm, ByteView reference, const P256Key& key, const Digest& with) {
-  extend(tpm, deserialize(tpm, reference), key, with);
+  write_index(tpm, kRegister, reference, key, extension(with));
 }
 
 Digest extended(const Digest& value, const Digest& with) {

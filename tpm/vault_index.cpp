@@ -113,9 +113,7 @@ Bytes read_once(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteView
   return {data->buffer, data->buffer + data->size};
 }
 
-}  // namespace
-
-ESYS_TR define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key) {
+ESYS_TR define(Tpm& tpm, const IndexKind& kind, const P256Key& key) {
   const auto taken = list_handles(tpm, kFirstIndex);
   const OwnerAuthorization owner(tpm);
   for (TPM2_HANDLE index = kFirstIndex; index <= kLastIndex; ++index) {
@@ -133,19 +131,14 @@ ESYS_TR define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key) {
               "\"tpm2_nvundefine 0x01800A56\" removes the first one, and with it that vault");
 }
 
-void undefine_index(Tpm& tpm, ByteView reference) {
-  const ESYS_TR index = deserialize(tpm, reference);
+void undefine(Tpm& tpm, ESYS_TR index) {
   const OwnerAuthorization owner(tpm);
   tpm.inside().check(
       Esys_NV_UndefineSpace(tpm.inside().esys, ESYS_TR_RH_OWNER, index, owner.session(), ESYS_TR_NONE, ESYS_TR_NONE),
       "NV_UndefineSpace");
 }
 
-Bytes read_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteView reference) {
-  return retry_when_full(tpm, [&] { return read_once(tpm, kind, storage_root, reference); });
-}
-
-void write_index(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& key, const IndexWrite& write) {
+void write_patiently(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& key, const IndexWrite& write) {
   for (int wait_ms = 500;; wait_ms *= 2) {
     try {
       return retry_when_full(tpm, [&] { write_once(tpm, kind, index, key, write); });
@@ -154,6 +147,32 @@ void write_index(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& 
       ::poll(nullptr, 0, wait_ms);
     }
   }
+}
+
+}  // namespace
+
+Bytes define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key, const IndexWrite& first_write) {
+  const ESYS_TR index = define(tpm, kind, key);
+  try {
+    write_patiently(tpm, kind, index, key, first_write);
+    // Only now: the Name covers "written", which the first write sets.
+    return serialize(tpm, index);
+  } catch (...) {
+    undefine(tpm, index);
+    throw;
+  }
+}
+
+void undefine_index(Tpm& tpm, ByteView reference) {
+  undefine(tpm, deserialize(tpm, reference));
+}
+
+Bytes read_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteView reference) {
+  return retry_when_full(tpm, [&] { return read_once(tpm, kind, storage_root, reference); });
+}
+
+void write_index(Tpm& tpm, const IndexKind& kind, ByteView reference, const P256Key& key, const IndexWrite& write) {
+  write_patiently(tpm, kind, deserialize(tpm, reference), key, write);
 }
 
 }  // namespace agentvault::tpm

@@ -17,8 +17,11 @@ struct IndexKind {
   const char* name;             // for errors
 };
 
-/// Defines the next free index from 0x01800A56 on. Throws TpmError when the TPM has no room or wants an owner password.
-ESYS_TR define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key);
+using IndexWrite = std::function<TSS2_RC(ESYS_CONTEXT* esys, ESYS_TR index, ESYS_TR session)>;
+
+/// Defines the next free index from 0x01800A56 on, writes it once, and returns its serialised reference; or leaves the
+/// TPM as it was. Throws TpmError when the TPM has no room or wants an owner password.
+Bytes define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key, const IndexWrite& first_write);
 
 void undefine_index(Tpm& tpm, ByteView reference);
 
@@ -26,7 +29,6 @@ void undefine_index(Tpm& tpm, ByteView reference);
 Bytes read_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteView reference);
 
 /// Runs `write` in a session that may. Backs off (4 times, 5 s in all) when the TPM limits the rate of writes.
-using IndexWrite = std::function<TSS2_RC(ESYS_CONTEXT* esys, ESYS_TR index, ESYS_TR session)>;
-void write_index(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& key, const IndexWrite& write);
+void write_index(Tpm& tpm, const IndexKind& kind, ByteView reference, const P256Key& key, const IndexWrite& write);
 
 }  // namespace agentvault::tpm

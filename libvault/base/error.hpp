@@ -32,7 +32,8 @@ class Error : public std::runtime_error {
   std::string hint_;
 };
 
-/// Throws ErrorKind::failed with the text of errno: "cannot WHAT: No such file or directory".
+/// Throws ErrorKind::failed with the text of errno: "cannot WHAT: No such file or directory". Without a hint, the usual
+/// one for that errno.
 [[noreturn]] void throw_errno(const std::string& what, const std::string& hint = {});
 
 }  // namespace agentvault

@@ -58,16 +58,19 @@ std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t mo
 
 void replace_file(const std::filesystem::path& path, ByteView contents) {
   const std::filesystem::path fresh = path.string() + ".new";
-  {
-    UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!fd) throw_errno("create " + fresh.string());
-    write_all(fd.get(), contents, fresh.string());
-    if (::fsync(fd.get()) != 0) throw_errno("sync " + fresh.string());
+  UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) throw_errno("write " + path.string(), "does its folder exist, and may you write there?");
+  try {
+    write_all(fd.get(), contents, path.string());
+    if (::fsync(fd.get()) != 0) throw_errno("sync " + path.string());
+    if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("replace " + path.string());
+  } catch (...) {
+    ::unlink(fresh.c_str());
+    throw;
   }
-  if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("rename " + fresh.string());
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
-  UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) throw_errno("sync " + folder.string());
+  const UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened || ::fsync(opened.get()) != 0) throw_errno("sync " + folder.string());
 }
 
 void make_private_directory(const std::filesystem::path& path) {

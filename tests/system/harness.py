@@ -203,7 +203,7 @@ class Swtpm:
 
     def __init__(self, folder):
         self.state = folder / "swtpm-state"
-        self.state.mkdir(mode=0o700)
+        self.state.mkdir(mode=0o700, parents=True)
         self.path = folder / "swtpm.sock"
         self.start()
 

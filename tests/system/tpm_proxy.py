@@ -1,6 +1,6 @@
 """Sits between the program and a TPM as `--tpm cmd:...`: passes commands to a swtpm socket, and can watch or meddle.
 
-usage: tpm_proxy.py SOCKET [log=FILE] [fail=CODE:HEX] [die=CODE]   (command codes and response codes in hexadecimal)
+usage: tpm_proxy.py SOCKET [log=FILE] [fail=CODE:HEX] [die=CODE] [flip=CODE]   (command codes and response codes in hexadecimal)
 """
 import socket
 import sys
@@ -32,6 +32,8 @@ def main():
             else:
                 tpm.sendall(command)
                 answer = read_message(answers)
+                if "flip" in options and code == int(options["flip"], 16):
+                    answer = answer[:-1] + bytes([answer[-1] ^ 1])
             sys.stdout.buffer.write(answer)
             sys.stdout.buffer.flush()
 
