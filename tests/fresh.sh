@@ -65,5 +65,26 @@ inside() { chroot "$tree" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root L
 inside "apt-get update -qq && apt-get install -y -qq --no-install-recommends git >/dev/null 2>&1 && git init -q . && git add -A"
 echo "fresh $distribution: ./dev demo"
 inside "./dev demo"
+
+# A vault outlives the version of tpm2-tss that made it: one from this machine opens, changes and restores there.
+if [ -x build/release/agentvault ]; then
+  made=$(mktemp -d)
+  (
+    umask 077
+    cd "$made"
+    vault() { "$OLDPWD/build/release/agentvault" --vault "$made/vault" "$@" </dev/null; }
+    echo correct horse battery staple >passphrase
+    vault init --tpm embedded --new-passphrase-file passphrase
+    echo sk-stand-in-0123456789 | "$OLDPWD/build/release/agentvault" --vault "$made/vault" add openai --stdin
+    vault rotate
+    vault backup vault.backup
+  )
+  mkdir "$tree/src/old" && mv "$made"/* "$tree/src/old/" && rmdir "$made"
+  echo "fresh $distribution: a vault made with tpm2-tss $(pkg-config --modversion tss2-esys) under $(inside 'pkg-config --modversion tss2-esys')"
+  inside 'old=/src/old; run() { build/release/agentvault --vault "$@" </dev/null; }
+    run $old/vault exec -q -- sh -c "test \"\${OPENAI_API_KEY#agv_}\" != \"\$OPENAI_API_KEY\"" && run $old/vault rotate &&
+    run $old/vault remove openai &&
+    run $old/other restore $old/vault.backup --tpm embedded --passphrase-file $old/passphrase && run $old/other exec -q -- true'
+fi
 [ -n "$demo_only" ] || { echo "fresh $distribution: ./dev test"; inside "./dev test"; }
 echo "fresh $distribution: passed"

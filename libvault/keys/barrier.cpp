@@ -76,8 +76,9 @@ void Vault::enter_and_advance() {
   const std::uint64_t counter = counter_of(*tpm_, vault);
   if (counter != stage.epoch && counter + 1 != stage.epoch) foreign_stage("that does not fit the TPM's epoch");
   if (counter + 1 == stage.epoch) {
-    if (held() == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
-    if (held() != entered) foreign_stage("that another one has overtaken");
+    const Digest value = held();
+    if (value != before && value != entered) foreign_stage("that another one has overtaken");
+    if (value == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
     tpm::increment_counter(*tpm_, vault.counter, key);
     if (counter_of(*tpm_, vault) != stage.epoch) foreign_stage("that another one has overtaken");
   }
