@@ -53,6 +53,10 @@ void Segment::write(const SessionEnded& event) {
   append("session-ended", ordered_json{{"reason", event.reason}});
 }
 
+void Segment::write(const AuthorityWithdrawn& event) {
+  append("withdrawn", ordered_json{{"what", event.what}});
+}
+
 void Segment::write(const RequestDecided& event) {
   append("decided", ordered_json{{"request", event.request},
                                  {"token", event.token},

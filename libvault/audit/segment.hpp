@@ -23,6 +23,11 @@ struct SessionEnded {
   std::string reason;
 };
 
+/// Something was taken from the session while it ran.
+struct AuthorityWithdrawn {
+  std::string what;  // "everything", "token ID", "credential NAME"
+};
+
 /// Written before anything is forwarded.
 struct RequestDecided {
   std::uint64_t request;
@@ -54,6 +59,7 @@ class Segment {
   /// Throws Error(failed) when the line cannot be written: then nothing may be forwarded.
   void write(const SessionBegan& event);
   void write(const SessionEnded& event);
+  void write(const AuthorityWithdrawn& event);
   void write(const RequestDecided& event);
   void write(const RequestSettled& event);
   void sync();

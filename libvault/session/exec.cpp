@@ -86,7 +86,7 @@ class Control {
         status_(std::move(status)),
         server_(reactor, registration.control_socket(),
                 {[this] { return current_status(); }, [this] { stop(); },
-                 [this](const std::string& id) { take([&](auto& all) { all.revoke_token(id); }); },
+                 [this](const std::string& id) { take("token " + id, [&](auto& all) { all.revoke_token(id); }); },
                  [this](const std::string& name) { withdraw(name); }}) {}
 
   bool stopped() const { return stopped_; }
@@ -103,19 +103,24 @@ class Control {
   }
   /// A session that has not begun has no token yet, and reads the vault after whoever took something from it.
   template <class Work>
-  void take(Work work) {
+  void take(const std::string& what, Work work) {
     if (state_ == nullptr) return;
     work(state_->withdrawals());
     broker_->enforce_withdrawals();
+    try {
+      state_->segment().write(audit::AuthorityWithdrawn{printable(what)});
+    } catch (const Error& error) {
+      log::warning(error.what());  // it is withdrawn all the same
+    }
   }
   void stop() {
     stopped_ = true;
     if (state_ == nullptr) return reactor_.stop();
-    take([](auto& all) { all.stop(); });
+    take("everything", [](auto& all) { all.stop(); });
     state_->lease().end();
   }
   void withdraw(const std::string& name) {
-    take([&](auto& all) { all.drop_credential(name); });
+    take("credential " + name, [&](auto& all) { all.drop_credential(name); });
     if (auto* grant = state_ != nullptr ? state_->find(name) : nullptr) grant->secret = SecretBytes();
   }
 

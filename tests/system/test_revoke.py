@@ -64,6 +64,7 @@ class RevokeTest(SystemTest):
         self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
         self.assertEqual(self.allowed(two), 200)
         self.assertTrue(other.recv(10))
+        self.assertIn("everything", [e["what"] for e in self.v.events() if e["event"] == "withdrawn"])
         self.assertEqual(one.stop(), 0)  # the child itself goes on, and ends as it would
 
     def test_unknown_and_ended_sessions(self):
