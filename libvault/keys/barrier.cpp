@@ -65,7 +65,8 @@ void Vault::barrier(Change change) {
 /// From the durable stage to the counter's new value, wherever that was cut short.
 void Vault::enter_and_advance() {
   if (!protects_against_rollback()) return;
-  const auto& [vault, stage, credentials, revoked] = snapshot_;
+  const auto& vault = snapshot_.vault;
+  const auto& stage = snapshot_.stage;
   const Digest entry = sha256(manifest_input(snapshot_));
   Digest before{};
   std::copy_n(stage.entered_after.begin(), std::min(stage.entered_after.size(), before.size()), before.begin());
