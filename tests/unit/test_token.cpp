@@ -31,14 +31,14 @@ TEST_CASE("good vectors decode, verify and encode to the same text") {
   const SecretBytes key = SecretBytes::copy_of(*unhex(all["session_key"].get<std::string>()));
   REQUIRE(all["good"].size() >= 5);
   for (const auto& item : all["good"]) {
-    INFO(item["name"]);
+    INFO(item["name"].get<std::string>());
     const auto text = item["token"].get<std::string>();
     const auto token = decode(text);
     REQUIRE(token);
-    CHECK(hex(token->session) == item["session"]);
-    CHECK(hex(token->id) == item["id"]);
-    CHECK(std::to_string(token->generation) == item["generation"]);
-    CHECK(token->caveats.size() == item["caveats"]);
+    CHECK(hex(token->session) == item["session"].get<std::string>());
+    CHECK(hex(token->id) == item["id"].get<std::string>());
+    CHECK(std::to_string(token->generation) == item["generation"].get<std::string>());
+    CHECK(token->caveats.size() == item["caveats"].get<std::size_t>());
     CHECK(verify(key, *token));
     CHECK_FALSE(verify(random_secret(32), *token));
     CHECK(encode(*token) == text);
@@ -49,7 +49,7 @@ TEST_CASE("bad vectors are refused") {
   const auto all = vectors();
   REQUIRE(all["bad"].size() >= 20);
   for (const auto& item : all["bad"]) {
-    INFO(item["name"]);
+    INFO(item["name"].get<std::string>());
     CHECK_FALSE(decode(item["token"].get<std::string>()));
   }
 }
