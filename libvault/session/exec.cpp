@@ -13,10 +13,10 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "broker/broker.hpp"
-#include "session/control.hpp"
 #include "session/environment.hpp"
 #include "session/launcher.hpp"
 #include "session/registry.hpp"
+#include "session/session_control.hpp"
 #include "session/signals.hpp"
 
 namespace agentvault::session {
@@ -78,60 +78,6 @@ class Readable final : public net::Watcher {
   int fd_;
 };
 
-/// What the control socket can do to the session, also before there is anything to do it to.
-class Control {
- public:
-  Control(net::Reactor& reactor, const Registration& registration, SessionStatus status)
-      : reactor_(reactor),
-        status_(std::move(status)),
-        server_(reactor, registration.control_socket(),
-                {[this] { return current_status(); }, [this] { stop(); },
-                 [this](const std::string& id) { take("token " + id, [&](auto& all) { all.revoke_token(id); }); },
-                 [this](const std::string& name) { withdraw(name); }}) {}
-
-  bool stopped() const { return stopped_; }
-  SessionStatus& status() { return status_; }
-  void attach(broker::SessionState& state, broker::Broker& broker) {
-    state_ = &state;
-    broker_ = &broker;
-  }
-
- private:
-  SessionStatus current_status() {
-    if (state_ != nullptr) status_.requests = state_->requests();
-    return status_;
-  }
-  /// A session that has not begun has no token yet, and reads the vault after whoever took something from it.
-  template <class Work>
-  void take(const std::string& what, Work work) {
-    if (state_ == nullptr) return;
-    work(state_->withdrawals());
-    broker_->enforce_withdrawals();
-    try {
-      state_->segment().write(audit::AuthorityWithdrawn{printable(what)});
-    } catch (const Error& error) {
-      log::warning(error.what());  // it is withdrawn all the same
-    }
-  }
-  void stop() {
-    stopped_ = true;
-    if (state_ == nullptr) return reactor_.stop();
-    take("everything", [](auto& all) { all.stop(); });
-    state_->lease().end();
-  }
-  void withdraw(const std::string& name) {
-    take("credential " + name, [&](auto& all) { all.drop_credential(name); });
-    if (auto* grant = state_ != nullptr ? state_->find(name) : nullptr) grant->secret = SecretBytes();
-  }
-
-  net::Reactor& reactor_;
-  SessionStatus status_;
-  broker::SessionState* state_ = nullptr;
-  broker::Broker* broker_ = nullptr;
-  bool stopped_ = false;
-  ControlServer server_;
-};
-
 }  // namespace
 
 int run_exec(ExecRequest request) {
@@ -145,15 +91,15 @@ int run_exec(ExecRequest request) {
   Registration registration(request.open.paths, id);
   net::Reactor reactor;
   const std::string program = std::filesystem::path(request.command.front()).filename().string();
-  Control control(reactor, registration,
-                  {registration.name(),
-                   ::getpid(),
-                   request.open.agent,
-                   {},
-                   kIsolation,
-                   program,
-                   static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0))),
-                   0});
+  SessionControl control(reactor, registration.control_socket(),
+                         {registration.name(),
+                          ::getpid(),
+                          request.open.agent,
+                          {},
+                          kIsolation,
+                          program,
+                          static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0))),
+                          0});
 
   // 3. The opener hands over what is granted, and is gone.
   Opened opened = open_in_a_process_of_its_own(request.open, [&](int channel) {
@@ -174,7 +120,7 @@ int run_exec(ExecRequest request) {
 
   // 5. The broker listens.
   broker::Broker broker(reactor, state);
-  control.attach(state, broker);
+  control.begin(state, broker);
 
   // 6. The child's environment.
   const Environment environment = environment_for(request, state, broker);

@@ -11,6 +11,7 @@ import threading
 import time
 
 from harness import KEY, LIMIT, Session, SystemTest, Vault, main, read_until_closed, run_on_terminal, wait_for
+from tpm_meddler import TpmMeddler
 
 PROXY = pathlib.Path(__file__).with_name("tpm_proxy.py")
 
@@ -118,6 +119,39 @@ class RevokeTest(SystemTest):
         self.assertEqual(result["code"], 4, result)
         self.assertIn("revoked before it began", result["output"])
         self.assertNotIn("it ran", result["output"])
+
+    def test_a_credential_removed_while_a_session_starts_is_not_in_it(self):
+        """The opener is held right after it has read the vault: then the credential goes."""
+        tpm = self.swtpm()
+        meddler = TpmMeddler(self.folder, tpm.path)
+        self.addCleanup(meddler.stop)
+        folder = self.folder / "second"
+        folder.mkdir()
+        vault = Vault(folder, meddler.name)
+        self.ok(vault.init())
+        self.ok(vault.add("api", "--url", self.up.url, "--ca-file", self.certificate.pem))
+        reached, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        def hold(number, code):
+            if code == 0x15E and not reached.is_set():  # Unseal
+                reached.set()
+                go.wait(LIMIT)
+        meddler.fault = hold
+        started = []
+        thread = threading.Thread(target=lambda: started.append(Session(vault)))
+        thread.start()
+        self.assertTrue(reached.wait(LIMIT))
+        # Past the meddler, whose TPM lock the opener holds.
+        removal = subprocess.Popen(vault.argv("--tpm", tpm.name, "remove", "api"), env=vault.environment, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(removal.wait(LIMIT), 0)
+        removal.stderr.close()
+        go.set()
+        thread.join(LIMIT)
+        if not started:
+            return  # the TPM had moved on: the opener was refused, or found the credential gone
+        self.addCleanup(started[0].stop)
+        self.assertIn(started[0].request("GET", "/api/x")[0], (403, 404))
+        self.assertEqual(self.up.requests, [])
 
     # --- tokens
 

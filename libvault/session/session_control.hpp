@@ -1,0 +1,39 @@
+// What a session does when its control socket tells it to, from before it reads the vault until its child ends.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "broker/broker.hpp"
+#include "session/control.hpp"
+
+namespace agentvault::session {
+
+class SessionControl {
+ public:
+  /// From now on the session answers, whenever the reactor runs. Until it has begun, a stop only stops the reactor.
+  SessionControl(net::Reactor& reactor, int listening_socket, SessionStatus status);
+
+  /// The session serves: what is taken away is taken from these. Both outlive every later run of the reactor.
+  void begin(broker::SessionState& state, broker::Broker& broker);
+
+  bool stopped() const { return stopped_; }
+  SessionStatus& status() { return status_; }
+
+ private:
+  SessionStatus current_status();
+  void stop();
+  void revoke_token(const std::string& id);
+  void withdraw(const std::string& credential);
+  void enforce(const std::string& what);
+
+  net::Reactor& reactor_;
+  SessionStatus status_;
+  broker::SessionState* state_ = nullptr;
+  broker::Broker* broker_ = nullptr;
+  bool stopped_ = false;
+  std::vector<std::string> withdrawn_early_;
+  ControlServer server_;
+};
+
+}  // namespace agentvault::session
