@@ -21,6 +21,11 @@ fs::path default_vault() {
   return fs::path(home != nullptr ? home : "/") / ".local/share/agentvault";
 }
 
+/// An unset variable of a script must not read as "none".
+std::string not_empty(const std::string& value) {
+  return value.empty() ? "must not be empty" : "";
+}
+
 void define_pin_file(CLI::App* command, Arguments& a) {
   command->add_option("--pin-file", a.pin_file, "read the PIN from this file (mode 0600)");
 }
@@ -28,7 +33,8 @@ void define_pin_file(CLI::App* command, Arguments& a) {
 void define_new_vault(CLI::App* command, Arguments& a) {
   command->add_flag("--pin", a.pin, "ask for a PIN that the vault then needs");
   define_pin_file(command, a);
-  command->add_option("--pcr", a.pcr, "bind the vault to the boot state in these registers, for example sha256:7");
+  command->add_option("--pcr", a.pcr, "bind the vault to the boot state in these registers, for example sha256:7")
+      ->check(not_empty);
   command->add_option("--owner-password-file", a.owner_password_file,
                       "read the TPM owner's password from this file (mode 0600)");
   command->add_flag("--no-rollback-protection", a.no_rollback_protection,
@@ -74,7 +80,8 @@ void define_revocation_commands(CLI::App& app, Arguments& a) {
   auto* rotate = app.add_subcommand("rotate", "make a new master key: older copies of the vault open no more");
   rotate->add_option("name", a.name)->group("");  // a common slip, answered with the right command
   rotate->add_flag("--hard", a.hard, "also flush every session of the TPM");
-  rotate->add_option("--pcr", a.pcr, "bind the vault to these registers as they are now, or to \"none\"");
+  rotate->add_option("--pcr", a.pcr, "bind the vault to these registers as they are now, or to \"none\"")
+      ->check(not_empty);
   define_pin_file(rotate, a);
 
   auto* pin = app.add_subcommand("pin", "the vault's PIN");

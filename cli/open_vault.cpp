@@ -6,9 +6,18 @@
 
 namespace agentvault::cli {
 
-keys::Vault open_vault_for_change(const Arguments& arguments) {
-  return keys::Vault::open(arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(),
-                           [&] { return obtain_pin(arguments.pin_file); });
+keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<store::Intent>& intents) {
+  return keys::Vault::open(
+      arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(),
+      [&] { return obtain_pin(arguments.pin_file); }, intents);
+}
+
+void report_barrier(const keys::Vault& vault) {
+  if (vault.protects_against_rollback()) {
+    note("older copies of this vault open no more");
+  } else {
+    note("warning: older copies of this vault still open: it was made without rollback protection");
+  }
 }
 
 void withdraw_credential(const keys::VaultPaths& paths, const std::string& name) {

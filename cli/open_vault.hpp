@@ -8,7 +8,10 @@
 namespace agentvault::cli {
 
 /// For a change: locked, with the PIN from where the command line says or from the terminal.
-keys::Vault open_vault_for_change(const Arguments& arguments);
+keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<store::Intent>& intents = {});
+
+/// After a barrier: what has become of older copies of the vault.
+void report_barrier(const keys::Vault& vault);
 
 /// Tells every running session that a credential is gone from the vault. One that does not answer is named.
 void withdraw_credential(const keys::VaultPaths& paths, const std::string& name);

@@ -16,11 +16,11 @@
 
 #include "base/file.hpp"
 #include "base/text.hpp"
+#include "credential_check.hpp"
 
 namespace agentvault::cli {
 namespace {
 
-constexpr std::size_t kMaxSecret = 64 * 1024;
 constexpr std::size_t kMaxPin = 256;
 constexpr std::size_t kMaxMessage = 2000;  // may hold what somebody else chose
 
@@ -102,7 +102,8 @@ void drop_line_end(SecretBytes& secret) {
 SecretBytes read_all(int fd, std::size_t most, const std::string& what) {
   SecretBytes all(most + 1);
   const std::size_t size = read_up_to(fd, all.writable(), what);
-  if (size > most) throw Error(ErrorKind::usage, what + " is larger than " + std::to_string(most) + " bytes");
+  if (size > most) throw Error(ErrorKind::usage, what + " is larger than " + std::to_string(most) + " bytes",
+                "is it the right one?");
   all.shrink(size);
   drop_line_end(all);
   return all;

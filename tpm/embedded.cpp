@@ -75,6 +75,15 @@ class State {
     add_slot(pin);
   }
 
+  std::size_t slots() const { return slots_.size() / kSlotSize; }
+
+  void keep_opened_slot() {
+    key_ = random_secret(32);
+    slots_.assign(opened_slot_.begin(), opened_slot_.begin() + kSaltSize);
+    const Bytes wrapped = aead_seal(opened_with_, as_bytes(kMagic), key_.reveal());
+    slots_.insert(slots_.end(), wrapped.begin(), wrapped.end());
+  }
+
  private:
   void add_slot(const SecretBytes& pin) {
     const Bytes salt = random_bytes(kSaltSize);
@@ -105,10 +114,12 @@ class State {
   void unwrap_key(const SecretBytes& pin) {
     for (std::size_t at = 0; at < slots_.size(); at += kSlotSize) {
       const ByteView slot = ByteView(slots_).subspan(at, kSlotSize);
-      auto key = aead_open(scrypt(pin, slot.first(kSaltSize)), as_bytes(kMagic), slot.subspan(kSaltSize));
+      SecretBytes stretched = scrypt(pin, slot.first(kSaltSize));
+      auto key = aead_open(stretched, as_bytes(kMagic), slot.subspan(kSaltSize));
       if (key) {
         key_ = std::move(*key);
         opened_slot_.assign(slot.begin(), slot.end());
+        opened_with_ = std::move(stretched);
         return;
       }
     }
@@ -125,6 +136,7 @@ class State {
   SecretBytes key_;
   Bytes slots_;
   Bytes opened_slot_;
+  SecretBytes opened_with_;  // what the PIN stretched to
 };
 
 constexpr std::array<std::uint8_t, 12> kStartupClear{0x80, 1, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0};
@@ -175,6 +187,11 @@ class EmbeddedTransport final : public Transport, public StatePins {
   StatePins* state_pins() override { return this; }
   void accept_also(const SecretBytes& pin) override {
     state_.accept_also(pin);
+    rewrite();
+  }
+  std::size_t count() const override { return state_.slots(); }
+  void keep_the_one_given() override {
+    state_.keep_opened_slot();
     rewrite();
   }
   void accept_only(const SecretBytes& pin) override {

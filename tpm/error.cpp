@@ -38,6 +38,9 @@ Error meaning(std::uint32_t rc, const std::string& command) {
     case Refusal::nv_uninitialized:
       return Error(ErrorKind::tpm, "this vault's counter was deleted from the TPM, and another one put in its place",
                    kRestore);
+    case Refusal::policy_fail:
+      return Error(ErrorKind::integrity, "the vault's key is sealed under other terms than its database says",
+                   "somebody changed the database: put a copy of vault.db back that you trust");
     case Refusal::value:
       if (command != "PolicyPCR") break;
       return Error(ErrorKind::tpm,
@@ -101,6 +104,8 @@ Refusal refusal(std::uint32_t rc) {
       return Refusal::handle;
     case TPM2_RC_INTEGRITY:
       return Refusal::integrity;
+    case TPM2_RC_POLICY_FAIL:
+      return Refusal::policy_fail;
     case TPM2_RC_VALUE:
       return Refusal::value;
     default:

@@ -34,6 +34,7 @@ enum class Refusal {
   nv_rate,           // TPM_RC_NV_RATE
   nv_defined,        // TPM_RC_NV_DEFINED
   nv_uninitialized,  // TPM_RC_NV_UNINITIALIZED
+  policy_fail,       // TPM_RC_POLICY_FAIL: sealed under other terms
   value,             // TPM_RC_VALUE: of PolicyPCR, that the registers hold something else
   pcr_changed,       // TPM_RC_PCR_CHANGED: another register was extended meanwhile; trying again helps
 };

@@ -47,6 +47,10 @@ class StatePins {
   virtual void accept_also(const SecretBytes& pin) = 0;
   /// This one alone, under a fresh key; also for a state that was not encrypted before.
   virtual void accept_only(const SecretBytes& pin) = 0;
+  /// How many PINs open the state.
+  virtual std::size_t count() const = 0;
+  /// The PIN that opened the state alone, under a fresh key.
+  virtual void keep_the_one_given() = 0;
 };
 
 class Transport {

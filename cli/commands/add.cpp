@@ -2,9 +2,8 @@
 
 #include "base/file.hpp"
 #include "base/text.hpp"
-#include "broker/scrub.hpp"
 #include "commands/commands.hpp"
-#include "http/fields.hpp"
+#include "credential_check.hpp"
 #include "net/tls.hpp"
 #include "open_vault.hpp"
 #include "provider/preset.hpp"
@@ -36,12 +35,7 @@ void apply_url(const std::string& url, provider::Binding& binding) {
 
 void apply_variables(const std::vector<std::string>& given, std::vector<std::string>& variables) {
   if (given.empty()) return;
-  for (const auto& name : given) {
-    if (!valid_variable(name) || name.starts_with("AGENTVAULT_")) {
-      throw Error(ErrorKind::usage, "not a variable for a token: \"" + printable(name) + "\"",
-                  "letters, digits and _, not starting with a digit or AGENTVAULT_");
-    }
-  }
+  check_variables(given);
   variables = given;
 }
 
@@ -71,20 +65,6 @@ SecretBytes read_secret(const Arguments& a) {
   if (a.from_stdin) return read_secret_from_stdin();
   return ask_hidden("Secret for " + a.name + " (hidden): ", ErrorKind::usage,
                     "without a terminal give --stdin and send the secret to standard input");
-}
-
-void check_secret(const SecretBytes& secret, const provider::Binding& binding, const std::string& name) {
-  if (secret.empty()) throw Error(ErrorKind::usage, "the secret is empty: nothing was stored", "give the key itself");
-  const auto text = as_text(secret.reveal());
-  if (binding.inject.needs_single_line() && !http::is_field_value(text)) {
-    throw Error(ErrorKind::usage,
-                "the secret holds a line end or another control character, which a header cannot carry",
-                "check what was pasted, or choose another --inject");
-  }
-  if (text.front() == ' ' || text.back() == ' ') note("warning: the secret begins or ends with a blank");
-  if (broker::Needles needles; !needles.add(0, secret)) {
-    note("warning: the secret of " + name + " has a line shorter than 16 bytes: it cannot be recognised in responses");
-  }
 }
 
 /// Without a binding, the stored one stays. Returns what the secret is bound to.

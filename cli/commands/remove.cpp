@@ -7,9 +7,13 @@ namespace agentvault::cli {
 
 int run_remove(const Arguments& arguments) {
   harden_process();
-  open_vault_for_change(arguments).remove(arguments.name);
+  {
+    auto vault = open_vault_for_change(arguments);
+    vault.remove(arguments.name);
+    note("removed " + arguments.name);
+    report_barrier(vault);
+  }
   withdraw_credential(arguments.paths_of_vault(), arguments.name);
-  note("removed " + arguments.name + "; older copies of this vault open no more");
   return 0;
 }
 

@@ -20,11 +20,11 @@ struct Target {
 
 /// A token as such names its session; an id may be of any session.
 Target target_of_token(const Arguments& a) {
-  const auto paths = a.paths_of_vault();
   if (a.token.starts_with(token::kPrefix)) {
     const auto token = token::decode(a.token);
-    if (!token)
+    if (!token) {
       throw Error(ErrorKind::usage, "not a token of agentvault", "tokens begin with agv_ and are passed on whole");
+    }
     Target target{{hex(token->session)}, hex(token->id)};
     for (const auto& caveat : token->caveats) {
       // Of an attenuated token, what was attenuated last: the one it was made from stays good.
@@ -37,55 +37,66 @@ Target target_of_token(const Arguments& a) {
     throw Error(ErrorKind::usage, "not the id of a token: \"" + printable(a.token) + "\"",
                 "give the token, or an id that \"agentvault token inspect\" or the audit log shows");
   }
-  return {session::live_sessions(paths), a.token};
+  return {session::live_sessions(a.paths_of_vault()), hex(*id)};
 }
 
 int revoke_token(const Arguments& a) {
   const auto paths = a.paths_of_vault();
-  paths.check();
+  paths.check_directory();
   const Target target = target_of_token(a);
-  const auto result =
-      session::withdraw(paths, target.sessions, {ControlCommand::Kind::revoke_token, target.id}, session::Silent::kill);
-  if (result.told.empty() && result.killed.empty()) {
-    throw Error(ErrorKind::not_found, "no session of that token is running", "it is worthless already");
+  const ControlCommand command{ControlCommand::Kind::revoke_token, target.id};
+  auto result = session::withdraw(paths, target.sessions, command, session::Silent::leave);
+  // An id is of one session: once that has answered, the silent ones are none of it. A delegation may be of any.
+  const bool found = !result.told.empty() && target.id.size() == 2 * token::kIdSize;
+  if (!found && !result.silent.empty()) {
+    const auto silent = session::withdraw(paths, result.silent, command, session::Silent::kill);
+    for (const auto& name : silent.killed)
+      note("session " + name + " did not answer and was killed: it might hold that token");
+    result.killed = silent.killed;
   }
-  for (const auto& name : result.killed) note("session " + name + " did not answer and was killed");
+  if (result.told.empty() && result.killed.empty()) {
+    throw Error(
+        ErrorKind::not_found, "no running session has such a token",
+        "if its session has ended it is worthless already; \"agentvault revoke --session ID\" takes a session's id");
+  }
   note("revoked " + target.id);
   return 0;
 }
 
 int revoke_session(const Arguments& a) {
   const auto paths = a.paths_of_vault();
-  paths.check();
+  paths.check_directory();
   const auto id = unhex(a.session);
-  if (!id) {
+  if (!id || id->size() != token::kIdSize) {
     throw Error(ErrorKind::usage, "not the id of a session: \"" + printable(a.session) + "\"",
                 "\"agentvault sessions\" lists them");
   }
-  const auto result = session::withdraw(paths, {a.session}, {ControlCommand::Kind::stop, ""}, session::Silent::kill);
+  const auto result = session::withdraw(paths, {hex(*id)}, {ControlCommand::Kind::stop, ""}, session::Silent::kill);
   if (result.told.empty() && result.killed.empty()) {
-    throw Error(ErrorKind::not_found, "no session " + a.session + " is running", "\"agentvault sessions\" lists them");
+    throw Error(ErrorKind::not_found, "no session " + hex(*id) + " is running", "\"agentvault sessions\" lists them");
   }
   report_stopped(result);
   return 0;
 }
 
 /// The part that only the TPM can do. The sessions are stopped by now, whatever happens here.
-void move_the_tpm_on(const Arguments& a) {
+void move_the_tpm_on(const Arguments& a, const store::Intent& intent) {
   try {
-    open_vault_for_change(a);  // every opener finishes what was intended
+    const auto vault = open_vault_for_change(a, {intent});
+    report_barrier(vault);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::tpm && error.kind() != ErrorKind::pin) throw;
-    throw Error(ErrorKind::tpm,
-                std::string("all sessions are stopped, but older copies of the vault still open: ") + error.what(),
-                "the next command that opens the vault finishes it before it does anything else");
+    const bool waits = error.kind() == ErrorKind::tpm || error.kind() == ErrorKind::pin;
+    throw Error(
+        waits ? ErrorKind::tpm : error.kind(),
+        std::string("all sessions are stopped, but older copies of the vault still open: ") + error.what(),
+        waits ? "the next command that opens the vault finishes it before it does anything else" : error.hint());
   }
 }
 
 /// Written first, where it can be: a session that begins meanwhile either is found below, or finds this.
 void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
   const auto paths = a.paths_of_vault();
-  paths.check();
+  paths.check_directory();
   std::optional<Error> not_written;
   try {
     store::Database::open(paths.database()).write_intent(intent);
@@ -94,24 +105,24 @@ void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
   }
   stop_all_sessions(paths);
   if (not_written) throw *not_written;
-  move_the_tpm_on(a);
+  move_the_tpm_on(a, intent);
 }
 
 int revoke_all(const Arguments& a) {
   stop_and_move_on(a, {store::Intent::Kind::rotate, ""});
-  note("every token is worthless, and older copies of this vault open no more");
+  note("every token is worthless");
   return 0;
 }
 
 int revoke_agent(const Arguments& a) {
-  if (a.revoked_agent != "default") {
-    throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.revoked_agent) + "\"",
-                "only \"default\" exists in this version");
-  }
   if (a.lift) {
     open_vault_for_change(a).readmit(a.revoked_agent);
     note("the agent " + a.revoked_agent + " may start sessions again");
     return 0;
+  }
+  if (a.revoked_agent != "default") {
+    throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.revoked_agent) + "\"",
+                "only \"default\" exists in this version");
   }
   stop_and_move_on(a, {store::Intent::Kind::revoke_agent, a.revoked_agent});
   note("the agent " + a.revoked_agent + " is revoked until \"agentvault revoke --agent " + a.revoked_agent +

@@ -18,10 +18,11 @@ int run_rotate(const Arguments& arguments) {
     auto vault = open_vault_for_change(arguments);
     vault.rotate(pcrs);
     if (arguments.hard) vault.tpm().flush_sessions();
+    note("made a new master key");
+    report_barrier(vault);
   }
   // After it: a session that began before is found here, one that begins now has read the new key's vault.
   stop_all_sessions(arguments.paths_of_vault());
-  note("made a new master key; older copies of this vault open no more");
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/error.hpp"
@@ -48,16 +49,22 @@ std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t mo
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw_errno("open " + path.string());
   }
-  Bytes contents(most + 1);
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) throw_errno("look at " + path.string());
+  const bool regular = S_ISREG(info.st_mode);
+  // A regular file tells its size, so that a large bound costs nothing; it may have grown since.
+  const auto told = static_cast<std::size_t>(std::max<off_t>(info.st_size, 0));
+  Bytes contents(regular ? std::min(most, told) + 1 : most + 1);
   contents.resize(read_up_to(fd.get(), contents, path.string()));
-  if (contents.size() > most) {
-    throw Error(ErrorKind::failed, path.string() + " is larger than " + std::to_string(most) + " bytes");
+  if (contents.size() > most || (regular && contents.size() > told)) {
+    throw Error(ErrorKind::failed, path.string() + " is larger than " + std::to_string(most) + " bytes",
+                "is it the right file?");
   }
   return contents;
 }
 
-void replace_file(const std::filesystem::path& path, ByteView contents) {
-  const std::filesystem::path fresh = path.string() + ".new";
+void replace_file(const std::filesystem::path& path, ByteView contents, const std::string& suffix) {
+  const std::filesystem::path fresh = path.string() + suffix;
   UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) throw_errno("write " + path.string(), "does its folder exist, and may you write there?");
   try {
@@ -68,7 +75,11 @@ void replace_file(const std::filesystem::path& path, ByteView contents) {
     ::unlink(fresh.c_str());
     throw;
   }
-  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  sync_directory(path.parent_path());
+}
+
+void sync_directory(const std::filesystem::path& path) {
+  const auto folder = path.empty() ? std::filesystem::path(".") : path;
   const UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!opened || ::fsync(opened.get()) != 0) throw_errno("sync " + folder.string());
 }
@@ -108,13 +119,13 @@ std::optional<FileLock> FileLock::acquire(const std::filesystem::path& path, std
 }
 
 bool FileLock::held_by_someone(const std::filesystem::path& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return errno != ENOENT;
   return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0;
 }
 
 bool FileLock::remove_if_free(const std::filesystem::path& path, const std::vector<std::filesystem::path>& others) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return errno == ENOENT;
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return false;
   if (!is_still_at(fd.get(), path)) return true;

@@ -53,8 +53,11 @@ std::size_t read_up_to(int fd, std::span<std::uint8_t> space, const std::string&
 std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t most);
 
 /// Temporary file beside it, fsync, rename, fsync of the folder: either the old contents or the new, also after a power
-/// cut. Mode 0600.
-void replace_file(const std::filesystem::path& path, ByteView contents);
+/// cut. Mode 0600. The temporary file is called like it with `suffix`; one that is there already is overwritten.
+void replace_file(const std::filesystem::path& path, ByteView contents, const std::string& suffix = ".new");
+
+/// Makes what was created, renamed or removed in a folder survive a power cut.
+void sync_directory(const std::filesystem::path& path);
 
 /// Creates the folder with mode 0700 if it is missing.
 void make_private_directory(const std::filesystem::path& path);

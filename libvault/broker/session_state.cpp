@@ -51,6 +51,12 @@ const VerifiedToken* SessionState::verify(std::string_view text) {
   return &verified_.emplace(key, std::move(verified)).first->second;
 }
 
+token::Token SessionState::mint(std::vector<token::Caveat> caveats) {
+  token::Token token = token::mint(key_, generation_, id_, std::move(caveats));
+  minted_.insert(hex(token.id));
+  return token;
+}
+
 Grant* SessionState::find(std::string_view name) {
   for (auto& grant : grants_) {
     if (grant.name == name) return &grant;

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "audit/segment.hpp"
@@ -43,9 +44,9 @@ class SessionState {
 
   /// Null: not ours, or not good.
   const VerifiedToken* verify(std::string_view text);
-  token::Token mint(std::vector<token::Caveat> caveats) const {
-    return token::mint(key_, generation_, id_, std::move(caveats));
-  }
+  token::Token mint(std::vector<token::Caveat> caveats);
+  /// `id` is hexadecimal.
+  bool has_minted(const std::string& id) const { return minted_.contains(id); }
 
   const Bytes& id() const { return id_; }
   Lease& lease() { return lease_; }
@@ -65,6 +66,7 @@ class SessionState {
   std::vector<Grant> grants_;
   audit::Segment segment_;
   std::uint64_t requests_ = 0;
+  std::unordered_set<std::string> minted_;                   // ids
   std::unordered_map<std::string, VerifiedToken> verified_;  // by exact text, bounded
 };
 

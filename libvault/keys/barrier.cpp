@@ -1,10 +1,11 @@
 // The barrier: a change that takes authority away. Stage durably, enter the stage in the TPM's register, increment the
-// counter, promote.
+// counter, close the entry, promote.
 //
 // A durable stage is the commit point: from then on recovery only rolls forward. No epoch is ever used twice: two
 // stages of one epoch would both unseal after the increment. Whoever puts an old database back between staging and
-// increment could have a second stage made for the same epoch; then the register tells which of the two was the last to
-// be entered before the counter moved, and only that one is ever promoted.
+// increment could have a second stage made for the same epoch. The register, which can only be extended, tells them
+// apart: a stage is promoted only if it was entered before the counter moved, and closed after it, with nothing in
+// between.
 #include <algorithm>
 
 #include "base/error.hpp"
@@ -52,38 +53,43 @@ void Vault::barrier(Change change) {
   database_.write_stage(next, answered);
   snapshot_ = std::move(next);
   if (new_master) master_ = std::move(*new_master);
-  try {
-    enter_and_advance();
-  } catch (const tpm::TpmError& error) {
+  if (const auto refused = enter_and_advance()) {
     throw Error(ErrorKind::tpm,
-                std::string("the change is stored, but older copies of the vault still open: ") + error.what(),
+                std::string("the change is stored, but older copies of the vault still open: ") + refused->what(),
                 "the next command that opens the vault finishes it");
   }
   promote();
 }
 
-/// From the durable stage to the counter's new value, wherever that was cut short.
-void Vault::enter_and_advance() {
-  if (!protects_against_rollback()) return;
+/// From the durable stage to its closed entry, wherever that was cut short. What cannot be read is an error: it decides
+/// whether this stage may be used at all. What cannot be written yet is returned: then the stage is good, but not done.
+std::optional<Error> Vault::enter_and_advance() {
+  if (!protects_against_rollback()) return std::nullopt;
   const auto& vault = snapshot_.vault;
   const auto& stage = snapshot_.stage;
   const Digest entry = sha256(manifest_input(snapshot_));
+  const Digest closing = sha256(ByteWriter().text("agentvault barrier done").u64(stage.epoch).raw(entry).bytes());
   Digest before{};
   std::copy_n(stage.entered_after.begin(), std::min(stage.entered_after.size(), before.size()), before.begin());
   const Digest entered = tpm::extended(before, entry);
-  const auto held = [&] { return tpm::read_register(*tpm_, vault.storage_root, vault.stage_register); };
+  const Digest closed = tpm::extended(entered, closing);
 
   const P256Key key = unwrap_counter_key(master_, stage);
   const std::uint64_t counter = counter_of(*tpm_, vault);
-  if (counter != stage.epoch && counter + 1 != stage.epoch) foreign_stage("that does not fit the TPM's epoch");
-  if (counter + 1 == stage.epoch) {
-    const Digest value = held();
-    if (value != before && value != entered) foreign_stage("that another one has overtaken");
-    if (value == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
-    tpm::increment_counter(*tpm_, vault.counter, key);
-    if (counter_of(*tpm_, vault) != stage.epoch) foreign_stage("that another one has overtaken");
+  Digest held = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
+  const bool advanced = counter == stage.epoch;
+  if (!advanced && counter + 1 != stage.epoch) foreign_stage("that does not fit the TPM's epoch");
+  if (held != entered && held != (advanced ? closed : before)) foreign_stage("that another one has overtaken");
+  try {
+    if (held == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
+    if (!advanced) tpm::increment_counter(*tpm_, vault.counter, key);
+    if (held != closed) tpm::extend_register(*tpm_, vault.stage_register, key, closing);
+  } catch (const tpm::TpmError& error) {
+    return error;
   }
-  if (held() != entered) foreign_stage("that another one has overtaken");
+  held = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
+  if (held != closed || counter_of(*tpm_, vault) != stage.epoch) foreign_stage("that another one has overtaken");
+  return std::nullopt;
 }
 
 void Vault::promote() {
@@ -104,14 +110,12 @@ void Vault::finish_barrier(Access access) {
   if (!equal(snapshot_.stage.previous, sha256(manifest_input(database_.current())))) {
     foreign_stage("of another state");
   }
-  try {
-    enter_and_advance();
-  } catch (const tpm::TpmError& error) {
+  if (const auto refused = enter_and_advance()) {
     // Nothing may be built on an unfinished change; but reading serves the newer state all the same, never the older
     // one.
-    if (access == Access::write || !database_.intents().empty()) throw;
+    if (access == Access::write || !database_.intents().empty()) throw *refused;
     return log::warning(std::string("a change is still incomplete, older copies of the vault still open: ") +
-                        error.what());
+                        refused->what());
   }
   promote();
 }

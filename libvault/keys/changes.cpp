@@ -129,6 +129,12 @@ void Vault::set_recovery_passphrase(const PinSource& old, const SecretBytes& fre
 }
 
 void Vault::backup(const std::filesystem::path& file) {
+  std::error_code error;
+  const auto folder = std::filesystem::weakly_canonical(std::filesystem::absolute(file), error).parent_path();
+  const auto inside = std::filesystem::relative(folder, paths_.directory, error).string();
+  if (!error && !inside.starts_with("..")) {
+    throw Error(ErrorKind::usage, "a backup does not belong into the vault's own folder", "name a place outside of it");
+  }
   write_backup(master_, snapshot_, file);
   database_.mark_backed_up(snapshot_.credentials);
 }

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/text.hpp"
 #include "keys/credential_box.hpp"
 #include "keys/stage.hpp"
 
@@ -102,7 +104,12 @@ void write_backup(const MasterKey& master, const store::Snapshot& snapshot, cons
   out.blob(aead_seal(key, associated, head.bytes()));
   for (const auto& entry : entries) out.blob(entry);
   if (out.bytes().size() > kMaxFile) throw Error(ErrorKind::failed, "the vault is too large for one backup");
-  replace_file(file, out.bytes());
+  std::error_code error;
+  const auto status = std::filesystem::symlink_status(file, error);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    throw Error(ErrorKind::usage, file.string() + " is not a regular file", "name a file that can be replaced");
+  }
+  replace_file(file, out.bytes(), ".new-" + hex(random_bytes(4)));
 }
 
 Backup Backup::open(const std::filesystem::path& file, const PinSource& passphrase) {
@@ -136,6 +143,10 @@ Backup Backup::open(const std::filesystem::path& file, const PinSource& passphra
   }
   for (std::uint64_t left = fields.u64(); left > 0; --left) backup.revoked_agents_.push_back(fields.text());
   if (!fields.done() || !reader.done()) damaged();
+  auto& agents = backup.revoked_agents_;
+  if (!std::all_of(agents.begin(), agents.end(), valid_name)) damaged();
+  std::sort(agents.begin(), agents.end());
+  agents.erase(std::unique(agents.begin(), agents.end()), agents.end());
   return backup;
 }
 
@@ -147,6 +158,7 @@ void Backup::each(const CredentialSink& sink) const {
     NewCredential credential{fields.text(), "", SecretBytes()};
     credential.binding = fields.text();
     credential.secret = SecretBytes::copy_of(fields.blob(kMaxText));
+    if (!fields.done()) damaged();
     sink(credential);
   }
 }

@@ -18,13 +18,10 @@ namespace {
 
 constexpr std::chrono::seconds kLockPatience{10};
 constexpr std::uint64_t kMostToCatchUp = 10'000;
+constexpr int kMostBatches = 64;
 
 bool same_state(const store::Snapshot& a, const store::Snapshot& b) {
   return a.stage.epoch == b.stage.epoch && a.stage.sequence == b.stage.sequence && a.stage.pending == b.stage.pending;
-}
-
-bool needs_pin(const VaultPaths& paths, const store::Snapshot& snapshot) {
-  return !snapshot.stage.pin_salt.empty() || tpm::embedded_state_is_encrypted(paths.tpm());
 }
 
 void check_embedded_state(const VaultPaths& paths, const tpm::TransportName& name) {
@@ -44,6 +41,11 @@ void check_embedded_state(const VaultPaths& paths, const tpm::TransportName& nam
 
 }  // namespace
 
+bool needs_pin(const VaultPaths& paths) {
+  const auto snapshot = store::Database::open(paths.database()).newest();
+  return !snapshot.stage.pin_salt.empty() || tpm::embedded_state_is_encrypted(paths.tpm());
+}
+
 Vault::Vault(VaultPaths paths, bool locked)
     : paths_(std::move(paths)), database_(store::Database::open(paths_.database())) {
   if (locked) take_lock();
@@ -58,7 +60,7 @@ void Vault::take_lock() {
 }
 
 Vault Vault::open(const VaultPaths& paths, Access access, const std::optional<tpm::TransportName>& tpm,
-                  const PinSource& pin) {
+                  const PinSource& pin, const std::vector<store::Intent>& wanted) {
   paths.check();
   // Both a PIN-encrypted embedded state and a PIN-bound key may ask: the person is asked once, and before any lock is
   // taken that others wait for.
@@ -67,21 +69,21 @@ Vault Vault::open(const VaultPaths& paths, Access access, const std::optional<tp
     if (!asked) asked = pin();
     return asked->clone();
   };
-  if (needs_pin(paths, store::Database::open(paths.database()).newest())) asked = pin();
+  if (needs_pin(paths)) asked = pin();
   for (bool locked = access == Access::write;; locked = true) {
     Vault vault(paths, locked);
     const auto name = tpm ? *tpm : tpm::TransportName::parse_stored(vault.snapshot_.vault.tpm);
     check_embedded_state(paths, name);
     vault.tpm_ = std::make_unique<tpm::Tpm>(name, paths.tpm(), once);
     vault.unseal(once);
-    const auto intents = vault.database_.intents();
     if (locked) {
       vault.finish_barrier(access);
       vault.catch_up_counter();
-      vault.answer(intents);
+      vault.keep_one_pin();
+      vault.answer(wanted);
       return vault;
     }
-    if (!vault.snapshot_.stage.pending && intents.empty()) return vault;
+    if (!vault.snapshot_.stage.pending && vault.database_.intents().empty()) return vault;
     // Something to finish: once more, with the vault's lock before the TPM's, as everybody takes them.
   }
 }
@@ -120,8 +122,27 @@ void Vault::catch_up_counter() {
   for (; counter < stage.epoch; ++counter) tpm::increment_counter(*tpm_, vault.counter, key);
 }
 
-void Vault::answer(const std::vector<store::Intent>& intents) {
-  if (intents.empty()) return;
+/// A change of the PIN that was cut short leaves two that open the embedded TPM's state: the one that was given stays.
+void Vault::keep_one_pin() {
+  auto* pins = tpm_->state_pins();
+  if (pins != nullptr && pins->count() > 1) pins->keep_the_one_given();
+}
+
+/// All that waits, however much of it there is, and what the caller wants besides: that one is never lost, whoever else
+/// writes to the table.
+void Vault::answer(std::vector<store::Intent> intents) {
+  for (int batch = 0; batch < kMostBatches; ++batch) {
+    const auto waiting = database_.intents();
+    intents.insert(intents.end(), waiting.begin(), waiting.end());
+    if (intents.empty()) return;
+    make(intents);
+    intents.clear();
+  }
+  throw Error(ErrorKind::failed, "revocations are written faster than they can be made",
+              "stop whoever writes to the vault's database, then try again");
+}
+
+void Vault::make(const std::vector<store::Intent>& intents) {
   Change change{snapshot_, std::nullopt, intents};
   auto& agents = change.next.revoked_agents;
   for (const auto& intent : intents) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "base/error.hpp"
 #include "base/file.hpp"
 #include "keys/master_key.hpp"
 #include "keys/vault_paths.hpp"
@@ -28,6 +29,9 @@ struct NewCredential {
   SecretBytes secret;
 };
 
+/// Whether opening it will ask for a PIN. Unverified.
+bool needs_pin(const VaultPaths& paths);
+
 enum class Access {
   read,   // what `exec` does: writes nothing unless something unfinished must be finished first
   write,  // holds vault.lock for its life
@@ -36,15 +40,17 @@ enum class Access {
 class Vault {
  public:
   /// Finishes what was left unfinished: a barrier that was cut short, a revocation that could not be made yet. `tpm`
-  /// overrides the stored transport.
+  /// overrides the stored transport; `intents` are made besides those that wait in the database (with Access::write).
   static Vault open(const VaultPaths& paths, Access access, const std::optional<tpm::TransportName>& tpm,
-                    const PinSource& pin);
+                    const PinSource& pin, const std::vector<store::Intent>& intents = {});
 
   const store::Snapshot& snapshot() const { return snapshot_; }
   const store::CredentialRow* find(const std::string& name) const;
   /// Throws Error(integrity) when the row does not decrypt.
   SecretBytes secret_of(const store::CredentialRow& row) const;
   bool is_revoked(const std::string& agent) const;
+  /// False: made without a counter, every old copy opens.
+  bool protects_against_rollback() const { return !snapshot_.vault.counter.empty(); }
 
   // What follows needs Access::write. Where it says "barrier", no older copy of the vault opens on this TPM once it has
   // returned.
@@ -83,7 +89,9 @@ class Vault {
   void take_lock();
   void unseal(const PinSource& pin);
   void catch_up_counter();
-  void answer(const std::vector<store::Intent>& intents);
+  void keep_one_pin();
+  void answer(std::vector<store::Intent> intents);
+  void make(const std::vector<store::Intent>& intents);
 
   void rekey(Change& change) const;
   /// A change that needs no barrier: the same epoch.
@@ -91,10 +99,8 @@ class Vault {
   /// Stages the change under a new epoch, moves the counter there, promotes it.
   void barrier(Change change);
   void finish_barrier(Access access);
-  void enter_and_advance();
+  std::optional<Error> enter_and_advance();
   void promote();
-  bool protects_against_rollback() const { return !snapshot_.vault.counter.empty(); }
-
   VaultPaths paths_;
   std::optional<FileLock> lock_;
   store::Database database_;

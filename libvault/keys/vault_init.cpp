@@ -47,12 +47,14 @@ class BuildingSite {
 
   const VaultPaths& paths() const { return paths_; }
   void move_into_place() {
-    ::unlink((paths_.directory / kMarker).c_str());
     // Replaces an empty folder, and nothing else.
     if (::rename(paths_.directory.c_str(), place_.c_str()) != 0) {
       throw_errno("create " + place_.string(), "if it is a mount point, name a folder inside it");
     }
     done_ = true;
+    sync_directory(place_.parent_path());
+    // Last: until it is in its place, a building site is recognised by it.
+    ::unlink((place_ / kMarker).c_str());
   }
 
  private:
@@ -90,6 +92,13 @@ void add_credentials(const NewVault& wanted, const MasterKey& master, store::Sna
   });
   std::sort(snapshot.credentials.begin(), snapshot.credentials.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
+  const auto& rows = snapshot.credentials;
+  const auto twice =
+      std::adjacent_find(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.name == b.name; });
+  if (twice != rows.end()) {
+    throw Error(ErrorKind::integrity, "the backup holds " + twice->name + " twice",
+                "use another backup; nothing was made");
+  }
 }
 
 /// The vault as it begins: epoch 1 without a counter, else what the counter says.
@@ -196,7 +205,7 @@ void refuse_existing(const fs::path& place) {
   if (!fs::exists(place, error)) return;
   if (fs::exists(place / "vault.db")) {
     throw Error(ErrorKind::failed, "there is a vault at " + place.string() + " already",
-                "use it, or name another place with --vault");
+                "use it, move it away first, or name another place with --vault");
   }
   if (!fs::is_directory(place) || !fs::is_empty(place)) {
     throw Error(ErrorKind::failed, place.string() + " exists and is not an empty folder",

@@ -8,12 +8,18 @@
 
 namespace agentvault::keys {
 
-void VaultPaths::check() const {
+namespace {
+
+[[noreturn]] void no_vault(const std::filesystem::path& directory) {
+  throw Error(ErrorKind::not_found, "there is no vault at " + directory.string(),
+              "make one with \"agentvault init\", or name another with --vault");
+}
+
+}  // namespace
+
+void VaultPaths::check_directory() const {
   struct stat info {};
-  if (::stat(directory.c_str(), &info) != 0 || !std::filesystem::exists(database())) {
-    throw Error(ErrorKind::not_found, "there is no vault at " + directory.string(),
-                "make one with \"agentvault init\", or name another with --vault");
-  }
+  if (::stat(directory.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) no_vault(directory);
   if (info.st_uid != ::geteuid()) {
     throw Error(ErrorKind::failed, "the vault at " + directory.string() + " belongs to another user",
                 "name your own with --vault");
@@ -22,6 +28,12 @@ void VaultPaths::check() const {
     log::warning("others could enter " + directory.string() + ": closing it (mode 0700)");
     if (::chmod(directory.c_str(), 0700) != 0) throw_errno("close " + directory.string());
   }
+}
+
+void VaultPaths::check() const {
+  check_directory();
+  std::error_code error;
+  if (!std::filesystem::exists(database(), error)) no_vault(directory);
 }
 
 }  // namespace agentvault::keys

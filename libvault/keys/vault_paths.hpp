@@ -15,8 +15,10 @@ struct VaultPaths {
   std::filesystem::path sessions() const { return directory / "sessions"; }
   std::filesystem::path audit() const { return directory / "audit"; }
 
-  /// Throws Error(not_found) without a vault, Error(failed) when it belongs to somebody else; takes away permissions
+  /// Throws Error(not_found) without the folder, Error(failed) when it belongs to somebody else; takes away permissions
   /// that others have.
+  void check_directory() const;
+  /// Besides that, throws Error(not_found) where the folder holds no vault.
   void check() const;
 };
 

@@ -48,7 +48,7 @@ std::string ControlServer::answer(const std::string& line) {
   if (command == kNames.at(ControlCommand::Kind::stop)) {
     handlers_.stop();
   } else if (command == kNames.at(ControlCommand::Kind::revoke_token)) {
-    handlers_.revoke_token(text("subject"));
+    return to_line({{"done", handlers_.revoke_token(text("subject"))}});
   } else if (command == kNames.at(ControlCommand::Kind::withdraw)) {
     handlers_.withdraw(text("subject"));
   } else {
@@ -165,9 +165,10 @@ std::string control_line(const ControlCommand& command) {
   return to_line({{"command", kNames.at(command.kind)}, {"subject", command.subject}});
 }
 
-bool is_acknowledgement(const std::string& line) {
+Acknowledgement acknowledgement(const std::string& line) {
   const json answer = json::parse(line, nullptr, false);
-  return answer.is_object() && answer.contains("done") && answer["done"] == true;
+  if (!answer.is_object() || !answer.contains("done") || !answer["done"].is_boolean()) return Acknowledgement::none;
+  return answer["done"] == true ? Acknowledgement::done : Acknowledgement::not_mine;
 }
 
 }  // namespace agentvault::session

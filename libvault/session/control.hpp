@@ -30,8 +30,9 @@ struct SessionStatus {
 struct ControlHandlers {
   std::function<SessionStatus()> status;
   std::function<void()> stop;
-  std::function<void(const std::string& id)> revoke_token;      // of a token or a delegation, hexadecimal
-  std::function<void(const std::string& credential)> withdraw;  // one credential
+  /// Of a token or a delegation, hexadecimal. False: no token of this session.
+  std::function<bool(const std::string& id)> revoke_token;
+  std::function<void(const std::string& credential)> withdraw;
 };
 
 /// Answers on the session's side, before anything else that is ready. Commands only take away: whoever reaches the
@@ -67,8 +68,9 @@ struct ControlCommand {
   Kind kind = Kind::stop;
   std::string subject;  // the token's id, the credential's name
 };
-/// The line that goes through the socket, and whether an answer says that it was done.
+/// The line that goes through the socket, and what an answer says.
 std::string control_line(const ControlCommand& command);
-bool is_acknowledgement(const std::string& line);
+enum class Acknowledgement { none, done, not_mine };
+Acknowledgement acknowledgement(const std::string& line);
 
 }  // namespace agentvault::session

@@ -35,7 +35,8 @@ std::string session_line(const std::string& id, const std::string& tpm, const st
                          std::chrono::seconds lifetime) {
   return "agentvault: session " + id + " | isolation off (nothing holds a hostile agent) | " +
          tpm::TransportName::parse_stored(tpm).description() + " | egress open | credentials " +
-         (credentials.empty() ? "none" : join(credentials, ", ")) + " | at most " + format_duration(lifetime) + "\n";
+         (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
+         format_duration(lifetime) + "\n";
 }
 
 std::uint64_t unix_seconds_after(std::chrono::seconds delay) {

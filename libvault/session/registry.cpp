@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <limits>
+#include <sstream>
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
@@ -53,18 +56,10 @@ Registration::Registration(const keys::VaultPaths& paths, const Bytes& id)
   make_private_directory(paths_.sessions());
   lock_ = FileLock::acquire(lock_file(paths_, name_), kLockPatience);
   if (!lock_) throw Error(ErrorKind::failed, "a session of this name is running", "try again");
-  write_process_id();
   if (::bind(socket_.get(), SocketAddress(paths_, name_).get(), sizeof(sockaddr_un)) != 0 ||
       ::listen(socket_.get(), kBacklog) != 0) {
     throw_errno("make the session's control socket");
   }
-}
-
-/// For whoever must end this session when it does not answer and its queue is full.
-void Registration::write_process_id() const {
-  const UniqueFd file(::open(lock_file(paths_, name_).c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOFOLLOW));
-  if (!file) throw_errno("write the session's lock");
-  write_all(file.get(), as_bytes(std::to_string(::getpid())), "the session's lock");
 }
 
 Registration::~Registration() {
@@ -80,6 +75,11 @@ std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
     if (entry.path().extension() != ".lock") continue;
     const std::string name = entry.path().stem().string();
     if (!FileLock::remove_if_free(entry.path(), {paths.sessions() / (name + ".sock")})) names.push_back(name);
+  }
+  if (error) {
+    throw Error(ErrorKind::failed,
+                "cannot look for running sessions in " + paths.sessions().string() + ": " + error.message(),
+                "make the folder readable again, or end the sessions by hand");
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -97,10 +97,20 @@ bool is_live(const keys::VaultPaths& paths, const std::string& name) {
 }
 
 pid_t process_of(const keys::VaultPaths& paths, const std::string& name) {
-  constexpr std::size_t most = 16;
-  const auto text = read_file(lock_file(paths, name), most);
-  const auto number = text ? parse_unsigned(as_text(*text)) : std::nullopt;
-  return number && *number <= std::numeric_limits<pid_t>::max() ? static_cast<pid_t>(*number) : 0;
+  struct stat info {};
+  if (::lstat(lock_file(paths, name).c_str(), &info) != 0) return 0;
+  // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF" (proc(5)); the device's numbers differ on some file systems.
+  const std::string inode = ":" + std::to_string(info.st_ino);
+  std::ifstream locks("/proc/locks");
+  std::string number, family, kind, mode, holder, file;
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    if (!(words >> number >> family >> kind >> mode >> holder >> file)) continue;
+    if (family != "FLOCK" || mode != "WRITE" || !file.ends_with(inode)) continue;
+    const auto pid = parse_unsigned(holder);
+    if (pid && *pid <= std::numeric_limits<pid_t>::max()) return static_cast<pid_t>(*pid);
+  }
+  return 0;
 }
 
 }  // namespace agentvault::session

@@ -26,15 +26,14 @@ class Registration {
   const std::string& name() const { return name_; }
 
  private:
-  void write_process_id() const;
-
   keys::VaultPaths paths_;
   std::string name_;
   std::optional<FileLock> lock_;
   UniqueFd socket_;
 };
 
-/// Names of the sessions whose lock is held. Removes what the dead have left.
+/// Names of the sessions whose lock is held. Removes what the dead have left. Throws Error(failed) when that cannot be
+/// found out: "none" must be true.
 std::vector<std::string> live_sessions(const keys::VaultPaths& paths);
 
 /// Connects to the control socket of a session, without waiting; nothing when nobody listens or its queue is full.
@@ -43,7 +42,7 @@ UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name)
 /// Whether the session's lock is still held.
 bool is_live(const keys::VaultPaths& paths, const std::string& name);
 
-/// The session's process, as it wrote it down itself; 0 when it has not.
+/// The process that holds the session's lock, as the kernel tells; 0 when it is not seen from here.
 pid_t process_of(const keys::VaultPaths& paths, const std::string& name);
 
 }  // namespace agentvault::session

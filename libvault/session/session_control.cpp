@@ -9,10 +9,10 @@ namespace agentvault::session {
 SessionControl::SessionControl(net::Reactor& reactor, int listening_socket, SessionStatus status)
     : reactor_(reactor),
       status_(std::move(status)),
-      server_(
-          reactor, listening_socket,
-          {[this] { return current_status(); }, [this] { stop(); }, [this](const std::string& id) { revoke_token(id); },
-           [this](const std::string& credential) { withdraw(credential); }}) {}
+      server_(reactor, listening_socket,
+              {[this] { return current_status(); }, [this] { stop(); },
+               [this](const std::string& id) { return revoke_token(id); },
+               [this](const std::string& credential) { withdraw(credential); }}) {}
 
 void SessionControl::begin(broker::SessionState& state, broker::Broker& broker) {
   state_ = &state;
@@ -33,10 +33,14 @@ void SessionControl::stop() {
   enforce("everything");
 }
 
-void SessionControl::revoke_token(const std::string& id) {
-  if (state_ == nullptr) return;  // it has minted none yet
+bool SessionControl::revoke_token(const std::string& id) {
+  if (state_ == nullptr) return false;  // it has minted none yet
+  // Delegations are made offline: any may be of a token of this session.
+  const bool delegation = id.size() == 2 * token::kDelegationIdSize;
+  if (!delegation && !state_->has_minted(id)) return false;
   state_->withdrawals().revoke_token(id);
   enforce("token " + id);
+  return true;
 }
 
 void SessionControl::withdraw(const std::string& credential) {

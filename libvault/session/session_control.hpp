@@ -23,7 +23,7 @@ class SessionControl {
  private:
   SessionStatus current_status();
   void stop();
-  void revoke_token(const std::string& id);
+  bool revoke_token(const std::string& id);
   void withdraw(const std::string& credential);
   void enforce(const std::string& what);
 

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 extern "C" {  // glibc 2.36 forgot to say so itself
 #include <sys/pidfd.h>
@@ -39,12 +40,12 @@ class Told {
     return is_live(paths_, name_) ? Outcome::waiting : Outcome::gone;
   }
 
-  /// By a handle of the process that was looked up while its lock was held: no number that somebody else has got since.
-  void kill() {
-    const pid_t pid = peer_ > 0 ? peer_ : process_of(paths_, name_);
+  /// By a handle of the process that holds the lock, still, once there is the handle: no number that somebody else has
+  /// got since, and nobody who only says so.
+  void kill() const {
+    const pid_t pid = process_of(paths_, name_);
     const UniqueFd process(pid > 0 ? ::pidfd_open(pid, 0) : -1);
-    if (!is_live(paths_, name_)) return;
-    if (process) ::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
+    if (process && process_of(paths_, name_) == pid) ::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
   }
 
   void wait_for_death(Clock::time_point until) const {
@@ -58,13 +59,16 @@ class Told {
     }
   }
 
+  /// Once done: whether what it was told to give up was its own.
+  bool obeyed() const { return obeyed_; }
+
  private:
   void say() {
-    socket_ = connect_control(paths_, name_);
+    try {
+      socket_ = connect_control(paths_, name_);
+    } catch (const Error&) {  // out of descriptors: the others are told, this one is tried again
+    }
     if (!socket_) return;
-    ucred peer{};
-    socklen_t size = sizeof peer;
-    if (::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0) peer_ = peer.pid;
     if (::send(socket_.get(), line_.data(), line_.size(), MSG_NOSIGNAL) < 0) socket_.reset();
   }
 
@@ -72,7 +76,11 @@ class Told {
     char buffer[kMaxAnswer];
     const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (got > 0) answer_.append(buffer, static_cast<std::size_t>(got));
-    if (answer_.ends_with('\n')) return is_acknowledgement(answer_);
+    if (answer_.ends_with('\n')) {
+      const auto said = acknowledgement(answer_);
+      obeyed_ = said == Acknowledgement::done;
+      return said != Acknowledgement::none;
+    }
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR) || answer_.size() > kMaxAnswer) {
       socket_.reset();
       answer_.clear();
@@ -84,9 +92,17 @@ class Told {
   std::string name_;
   std::string line_;
   UniqueFd socket_;
-  pid_t peer_ = 0;
   std::string answer_;
+  bool obeyed_ = false;
 };
+
+/// One descriptor a session.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 void wait_for_any(const std::vector<Told>& waiting) {
   std::vector<pollfd> sockets;
@@ -100,6 +116,7 @@ void wait_for_any(const std::vector<Told>& waiting) {
 
 Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
                    const ControlCommand& command, Silent silent) {
+  raise_descriptor_limit();
   const std::string line = control_line(command);
   std::vector<Told> waiting;
   for (const auto& name : sessions) waiting.emplace_back(paths, name, line);
@@ -107,7 +124,7 @@ Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>
   for (const auto end = Clock::now() + kControlPatience; !waiting.empty() && Clock::now() < end;) {
     std::erase_if(waiting, [&](Told& told) {
       const Outcome outcome = told.look();
-      if (outcome == Outcome::done) result.told.push_back(told.name());
+      if (outcome == Outcome::done) (told.obeyed() ? result.told : result.indifferent).push_back(told.name());
       return outcome != Outcome::waiting;
     });
     if (!waiting.empty()) wait_for_any(waiting);

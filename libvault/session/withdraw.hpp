@@ -16,9 +16,10 @@ enum class Silent {
 };
 
 struct Withdrawn {
-  std::vector<std::string> told;    // have done it
-  std::vector<std::string> killed;  // did not answer
-  std::vector<std::string> silent;  // did not answer, and run on
+  std::vector<std::string> told;         // have done it
+  std::vector<std::string> indifferent;  // answered that it is none of theirs
+  std::vector<std::string> killed;       // did not answer
+  std::vector<std::string> silent;       // did not answer, and run on
 };
 
 /// Tells these sessions, all at once. Returns when each has acknowledged, is gone, or (Silent::leave) was given up:

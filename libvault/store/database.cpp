@@ -305,7 +305,7 @@ void Database::promote(const Bytes& mac) {
 
 std::vector<Intent> Database::intents() {
   return guarded([&] {
-    SQLite::Statement query(*database_, "SELECT kind, subject FROM intent LIMIT 1000");
+    SQLite::Statement query(*database_, "SELECT kind, subject FROM intent ORDER BY kind = 'rotate' DESC LIMIT 1000");
     std::vector<Intent> found;
     while (query.executeStep()) {
       const bool rotate = query.getColumn(0).getString() == kind_text(Intent::Kind::rotate);

@@ -94,6 +94,7 @@ class Database {
   /// Makes the pending stage the current one, under its new MAC, and deletes what it replaces.
   void promote(const Bytes& mac);
 
+  /// At most 1000 of those that wait.
   std::vector<Intent> intents();
   void write_intent(const Intent& intent);
   void delete_intents(const std::vector<Intent>& answered);

@@ -1,11 +1,12 @@
 """What can happen to a TPM and to a vault's place in it: each event has its own message and its next step."""
 import json
+import os
 import pathlib
 import shutil
 import sqlite3
 import sys
 
-from harness import KEY, Swtpm, SystemTest, Vault, main, run_on_terminal
+from harness import KEY, PROGRAM, Swtpm, SystemTest, Vault, main, run_on_terminal
 from tpm_meddler import TpmMeddler
 from raw_tpm import FIRST_INDEX, STORAGE_ROOT, RawTpm
 
@@ -134,9 +135,12 @@ class EventTest(SystemTest):
         for words in (["rotate"], ["remove", "openai"]):
             self.ok(vault.run(*words))
             self.ok(vault.run(*EXEC))
+        for words in (["rotate"], ["revoke", "--all"], ["pin", "change", "--new-pin-file", self.private("pin", "1357")]):
+            self.assertIn("still open", self.ok(vault.run(*words)).err)
+        self.ok(vault.run("list"))
         self.assertIs(json.loads(vault.run("status", "--json").out)["rollback protection"], False)
         (vault.path / "vault.db").write_bytes(old)
-        self.ok(vault.run("exec", "-q", "--with", "openai", "--", "true"))  # as it was said
+        self.ok(vault.run("exec", "-q", "--with", "openai", "--", "true"))  # as it was said, even the PIN is gone
         with sqlite3.connect(vault.path / "vault.db") as database:
             database.execute("UPDATE credential SET version = 7")
         self.refused(vault.run(*EXEC), 6, "changed by something other", "copy")
@@ -279,6 +283,33 @@ class EventTest(SystemTest):
         self.ok(vault.run("exec", "-q", "--pin-file", two, "--", "true"))
         self.assertEqual((vault.path / "tpm/state").read_bytes()[8], 1)  # one slot
         self.assertNotEqual((vault.path / "tpm/state").read_bytes()[9:85], before[9:85])
+
+    def test_a_pin_change_that_was_cut_short_is_settled_by_whoever_changes_the_vault_next(self):
+        one, two = self.private("one", "1357"), self.private("two", "2468")
+        vault = Vault(self.folder, "embedded")
+        self.ok(vault.init("--pin-file", one))
+        self.ok(vault.add("openai", "--pin-file", one))
+        fault_io = pathlib.Path(PROGRAM).parent / "tests/faults/libfault_io.so"
+        if not fault_io.exists() or os.environ.get("AGENTVAULT_SANITIZED"):
+            self.skipTest("SKIPPED: no library to kill it with")
+        saved = self.folder / "saved"
+        shutil.copytree(vault.path, saved)
+        settled = set()
+        for at in range(0, 90, 3):
+            shutil.rmtree(vault.path)
+            shutil.copytree(saved, vault.path)
+            killed = vault.run("pin", "change", "--pin-file", one, "--new-pin-file", two,
+                               env={"LD_PRELOAD": str(fault_io), "FAULT_DIR": str(self.folder), "FAULT_AT": str(at), "FAULT_MODE": "after"})
+            works = [pin for pin in (one, two) if vault.run("exec", "-q", "--pin-file", pin, "--", "true").code == 0]
+            self.assertTrue(works, at)
+            keep = works[-1]
+            self.ok(vault.run("add", "x", "--provider", "openai", "--stdin", "--pin-file", keep, stdin=KEY))
+            other = one if keep == two else two
+            self.refused(vault.run("exec", "--pin-file", other, "--", "true"), 5, "wrong PIN", "try again")
+            settled.add(len(works))
+            if killed.code == 0:
+                break
+        self.assertEqual(settled, {1, 2})
 
     def test_a_locked_out_tpm_does_not_keep_sessions_alive(self):
         pin, wrong = self.private("pin", "1357"), self.private("wrong", "0000")

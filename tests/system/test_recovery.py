@@ -1,10 +1,28 @@
 """Nothing is ever lost: backups open on another machine and another TPM, and refuse everything else."""
+import ctypes
+import hashlib
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 
 from harness import KEY, LIMIT, SystemTest, Vault, main, run_on_terminal
+
+
+def AESGCM(key, associated, plain):
+    """nonce | ciphertext | tag, through libcrypto: Debian's Python has no cipher of its own."""
+    crypto = ctypes.CDLL("libcrypto.so.3")
+    crypto.EVP_CIPHER_CTX_new.restype = crypto.EVP_aes_256_gcm.restype = ctypes.c_void_p
+    context, nonce, size = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new()), os.urandom(12), ctypes.c_int()
+    out, tag = ctypes.create_string_buffer(len(plain) + 16), ctypes.create_string_buffer(16)
+    crypto.EVP_EncryptInit_ex(context, ctypes.c_void_p(crypto.EVP_aes_256_gcm()), None, key, nonce)
+    crypto.EVP_EncryptUpdate(context, None, ctypes.byref(size), associated, len(associated))
+    crypto.EVP_EncryptUpdate(context, out, ctypes.byref(size), plain, len(plain))
+    crypto.EVP_EncryptFinal_ex(context, ctypes.byref(out, len(plain)), ctypes.byref(size))
+    crypto.EVP_CIPHER_CTX_ctrl(context, 0x10, 16, tag)
+    crypto.EVP_CIPHER_CTX_free(context)
+    return nonce + out.raw[:len(plain)] + tag.raw
 
 
 class RecoveryTest(SystemTest):
@@ -181,9 +199,64 @@ class RecoveryTest(SystemTest):
         self.refused(self.restore(other), 3, "there is no file", "path")
         self.file = self.private("text", "this is no backup\n" * 10)
         self.refused(self.restore(other), 6, "is not a backup", "agentvault backup")
-        self.file.chmod(0o600)
+        self.file = self.folder / "vault.backup"
         self.passphrase.chmod(0o644)
         self.refused(self.restore(other), 5, "others can read", "chmod 600")
+
+    def test_a_backup_replaces_only_what_it_may(self):
+        vault = self.filled()
+        self.refused(vault.run("backup", vault.path / "vault.db"), 2, "vault's own folder", "outside")
+        self.refused(vault.run("backup", vault.path / "tpm" / "b"), 2, "vault's own folder", "outside")
+        self.refused(vault.run("backup", "/dev/null"), 2, "not a regular file", "can be replaced")
+        link = self.folder / "link"
+        link.symlink_to(self.passphrase)
+        self.refused(vault.run("backup", link), 2, "not a regular file", "can be replaced")
+        neighbour = self.private("vault.backup.new", "somebody else's")
+        self.ok(vault.run("backup", self.file))
+        self.assertEqual(neighbour.read_text(), "somebody else's")
+        self.ok(vault.run("exec", "-q", "--", "true"))
+
+    def test_what_add_would_refuse_is_not_restored(self):
+        """Whoever knows the passphrase can write a backup by hand."""
+        vault = self.filled()
+        binding = json.dumps({"provider": "generic"})
+        with sqlite3.connect(vault.path / "vault.db") as database:
+            binding = json.loads(database.execute("SELECT binding FROM credential WHERE name = 'api'").fetchone()[0])
+        bad = [("x\n\x1b]0;y\x07", binding, KEY), ("", binding, KEY), ("../x", binding, KEY), ("x", {**binding, "env": ["LD_PRELOAD"]}, KEY),
+               ("x", {**binding, "env": ["PATH"]}, KEY), ("x", {**binding, "env": ["AGENTVAULT_URL"]}, KEY), ("x", {**binding, "env": ["A\0B"]}, KEY),
+               ("x", {}, KEY), ("x", binding, ""), ("x", binding, KEY + "\r\nX: y"), ("x", binding, "k" * 70000)]
+        for number, (name, value, secret) in enumerate(bad):
+            self.write_backup([("good", binding, KEY), (name, value, secret)])
+            other = self.elsewhere(f"bad{number}")
+            self.refused(self.restore(other), 6, "add\" would refuse", "nothing was made")
+            self.assertFalse(other.path.exists())
+        self.write_backup([("good", binding, KEY), ("good", binding, KEY)])
+        self.refused(self.restore(self.elsewhere("twice")), 6, "holds good twice", "nothing was made")
+        self.write_backup([("good", binding, KEY)], agents=["default", "an\x1bagent"])
+        self.refused(self.restore(self.elsewhere("agents")), 6, "cut short or changed", "another copy")
+        self.write_backup([("good", binding, KEY)], agents=["zebra", "alpha", "zebra"])
+        other = self.elsewhere("sorted")
+        self.ok(self.restore(other))
+        self.works_as(other, "good")
+
+    def works_as(self, vault, name):
+        self.ok(vault.run("exec", "-q", "--with", name, "--", "true"))
+
+    def write_backup(self, entries, agents=()):
+        """By code of its own, from schemas/backup.md."""
+        def text(value):
+            data = value.encode()
+            return len(data).to_bytes(4, "big") + data
+        def seal(key, associated, plain):
+            return AESGCM(key, associated, plain)
+        salt = b"s" * 16
+        key = hashlib.scrypt(b"correct horse battery staple", salt=salt, n=2 ** 17, r=8, p=1, maxmem=2 ** 28, dklen=32)
+        boxes = [seal(key, b"agentvault backup entry 1", text(n) + text(b if isinstance(b, str) else json.dumps(b)) + text(s)) for n, b, s in entries]
+        head = (1).to_bytes(8, "big") + len(boxes).to_bytes(8, "big") + b"".join(hashlib.sha256(b).digest() for b in boxes)
+        head += len(agents).to_bytes(8, "big") + b"".join(map(text, agents))
+        start = b"AVBACK1\n" + salt
+        everything = [seal(key, text("agentvault backup 1") + start, head), *boxes]
+        self.file.write_bytes(start + b"".join(len(b).to_bytes(4, "big") + b for b in everything))
 
     def test_typed_on_a_terminal(self):
         vault = self.filled()

@@ -59,7 +59,7 @@ class RevokeTest(SystemTest):
     def test_a_session_is_revoked_and_the_others_go_on(self):
         one, two = self.sessions(2)
         stream, other = self.open_stream(one), self.open_stream(two)
-        result = self.ok(self.v.run("revoke", "--session", self.id_of(one)))
+        result = self.ok(self.v.run("revoke", "--session", self.id_of(one).upper()))
         self.assertIn("its tokens are worthless", result.err)
         self.assertFalse(read_until_closed(stream).endswith(b"0\r\n\r\n"))
         self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
@@ -70,6 +70,7 @@ class RevokeTest(SystemTest):
 
     def test_unknown_and_ended_sessions(self):
         self.refused(self.v.run("revoke", "--session", "0011223344556677"), 3, "no session", "sessions")
+        self.refused(self.v.run("revoke", "--session", "00" * 60), 2, "not the id of a session", "sessions")
         self.refused(self.v.run("revoke", "--session", "../x"), 2, "not the id of a session", "sessions")
         one = self.session(self.v)
         one.stop()
@@ -174,7 +175,11 @@ class RevokeTest(SystemTest):
 
     def test_a_token_is_revoked_by_its_id(self):
         one, two = self.sessions(2)
-        self.ok(self.v.run("revoke", "--token", self.inspect(one.token)["id"]))
+        self.refused(self.v.run("revoke", "--token", "0011223344556677"), 3, "no running session has such a token", "--session")
+        self.refused(self.v.run("revoke", "--token", self.id_of(one)), 3, "no running session has such a token", "--session")
+        two.process.send_signal(signal.SIGSTOP)  # none of its business: it is not killed
+        self.ok(self.v.run("revoke", "--token", self.inspect(one.token)["id"].upper()))
+        two.process.send_signal(signal.SIGCONT)
         self.assert_error(one.request("GET", "/api/x"), 401, "token_revoked")
         # The session's other tokens are others.
         self.assertEqual(self.allowed(two), 200)
@@ -185,7 +190,7 @@ class RevokeTest(SystemTest):
         one = self.session(self.v)
         token = one.token
         one.stop()
-        self.refused(self.v.run("revoke", "--token", token), 3, "no session of that token", "worthless")
+        self.refused(self.v.run("revoke", "--token", token), 3, "no running session has such a token", "worthless")
 
     # --- agents and everything
 
@@ -245,6 +250,64 @@ class RevokeTest(SystemTest):
             pathlib.Path(str(self.v.path / "vault.db") + suffix).unlink(missing_ok=True)
         self.assertEqual(self.v.run("revoke", "--all").code, 6)
         self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
+
+    def test_a_vanished_database_keeps_no_session_alive(self):
+        for target in (["--all"], ["--agent", "default"], ["--session"]):
+            one = self.session(self.v)
+            (self.v.path / "vault.db").rename(self.folder / "vault.db")
+            code = self.v.run("revoke", *target, *([self.id_of(one)] if target == ["--session"] else [])).code
+            self.assertEqual(code, 0 if target == ["--session"] else 3)
+            self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
+            (self.folder / "vault.db").rename(self.v.path / "vault.db")
+
+    def test_none_is_said_only_when_it_is_true(self):
+        one = self.session(self.v)
+        sessions = self.v.path / "sessions"
+        sessions.rename(self.v.path / "hidden")
+        for words in (["revoke", "--all"], ["revoke", "--agent", "default"], ["sessions"], ["status"]):
+            self.refused(self.v.run(*words), 1, "cannot look for running sessions", "by hand")
+        (self.v.path / "hidden").rename(sessions)
+        self.ok(self.v.run("revoke", "--all"))
+        self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
+
+    def test_what_was_told_is_done_whoever_else_writes_to_the_table(self):
+        before = json.loads(self.v.run("status", "--json").out)
+        with sqlite3.connect(self.v.path / "vault.db") as database:
+            database.executemany("INSERT INTO intent VALUES ('revoke-agent', ?)", [(f"!{n:05}",) for n in range(2500)])
+        self.ok(self.v.run("revoke", "--agent", "default"))
+        self.ok(self.v.run("revoke", "--all"))
+        after = json.loads(self.v.run("status", "--json").out)
+        self.assertEqual(after["revoked agents"], ["default"])
+        self.assertEqual((after["generation"], after["barrier"]), (before["generation"] + 1, "complete"))
+        # Deleted between writing it down and answering it: done all the same.
+        stop = threading.Event()
+        def delete():
+            while not stop.is_set():
+                with sqlite3.connect(self.v.path / "vault.db", timeout=5) as database:
+                    database.execute("DELETE FROM intent")
+        thread = threading.Thread(target=delete)
+        thread.start()
+        try:
+            results = [self.v.run("revoke", "--all") for _ in range(4)]
+        finally:
+            stop.set()
+            thread.join(LIMIT)
+        done = sum(result.code == 0 for result in results)
+        self.assertGreaterEqual(json.loads(self.v.run("status", "--json").out)["generation"], after["generation"] + done)
+
+    def test_prompts_lock_nothing(self):
+        """Somebody is asked for a new PIN, and everybody else goes on."""
+        outcome = []
+        def ask():
+            outcome.append(run_on_terminal(self.v.argv("pin", "change"), self.v.environment, [], limit=6))
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for(lambda: subprocess.run(["pgrep", "-f", f"pin change"], capture_output=True).returncode == 0, "the prompt")
+        begin = time.monotonic()
+        self.ok(self.v.run("revoke", "--all"))
+        self.ok(self.v.run("exec", "-q", "--", "true"))
+        self.assertTrue(thread.is_alive())
+        thread.join(LIMIT)
 
     def test_usage(self):
         self.refused(self.v.run("revoke"), 2, "exactly one of", "sessions")

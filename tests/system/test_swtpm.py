@@ -1,16 +1,17 @@
 """The whole program against a real swtpm server: the main job, the number of commands, PIN and lock-out, faults."""
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
 
 from harness import KEY, LIMIT, SystemTest, Vault, main, wait_for
-from raw_tpm import RawTpm
+from raw_tpm import FIRST_INDEX, RawTpm
 from tpm_meddler import TpmMeddler
 
 PROXY = pathlib.Path(__file__).with_name("tpm_proxy.py")
-FLUSH, NV_EXTEND, NV_INCREMENT, UNSEAL, POLICY_NV, LOAD, START_SESSION = "165", "136", "134", "15e", "149", "157", "176"
+FLUSH, NV_READ, NV_EXTEND, NV_INCREMENT, UNSEAL, POLICY_NV, LOAD, START_SESSION = "165", "14e", "136", "134", "15e", "149", "157", "176"
 
 
 class SwtpmTest(SystemTest):
@@ -150,6 +151,62 @@ class SwtpmTest(SystemTest):
         (vault.path / "vault.db").write_bytes(newest)
         self.assertEqual({c["name"] for c in json.loads(vault.run("list", "--json").out)}, {"one", "three"})
         self.ok(vault.run("exec", "-q", "--with", "one", "--", "true"))
+
+    def test_what_decides_about_a_stage_must_be_readable(self):
+        vault = self.vault(self.tpm.name)
+        for name in ("one", "two"):
+            self.ok(vault.add(name, "--provider", "openai"))
+        stage = self.interrupted_removal(vault, "one", NV_EXTEND)
+        self.ok(vault.run("remove", "two"))
+        (vault.path / "vault.db").write_bytes(stage)
+        for code in ("101", "922", "14a", "18b", "120"):
+            result = vault.run("--tpm", self.proxy(f"fail={NV_READ}:{code}"), "exec", "-q", "--", "true")
+            self.assertIn(result.code, (6, 7), result)
+        RawTpm(self.tpm.path).undefine(FIRST_INDEX + 1)
+        self.refused(vault.run("exec", "-q", "--", "true"), 7, "deleted from the TPM", "restore")
+
+    def test_a_late_entry_in_the_register_revives_nothing(self):
+        """Two processes, in two copies of one vault, without the lock that swtpm's socket would give them."""
+        meddlers = []
+        for name in ("a", "b"):
+            (self.folder / name).mkdir()
+            meddlers.append(TpmMeddler(self.folder / name, self.tpm.path))
+            self.addCleanup(meddlers[-1].stop)
+        first, second = meddlers
+        vault = Vault(self.folder, first.name)
+        self.ok(vault.init())
+        for name in ("one", "two"):
+            self.ok(vault.add(name, "--provider", "openai"))
+        copy = Vault(self.folder / "b", second.name)
+        shutil.copytree(vault.path, copy.path)
+        reached, go = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+        def hold_increment(number, code):
+            if code == int(NV_INCREMENT, 16):
+                reached[0].set()
+                go[0].wait(LIMIT)
+        def hold_extend(number, code):
+            if code == int(NV_EXTEND, 16):
+                reached[1].set()
+                go[1].wait(LIMIT)
+                return ("kill-after",)
+        first.fault, second.fault = hold_increment, hold_extend
+        one = subprocess.Popen(vault.argv("remove", "one"), env=vault.environment, stderr=subprocess.DEVNULL)
+        self.assertTrue(reached[0].wait(LIMIT))
+        two = subprocess.Popen(copy.argv("--tpm", second.name, "remove", "two"), env=copy.environment, stderr=subprocess.DEVNULL)
+        self.assertTrue(reached[1].wait(LIMIT))
+        go[0].set()
+        self.assertEqual(one.wait(LIMIT), 0)
+        go[1].set()
+        self.assertEqual(two.wait(LIMIT), -9)
+        first.reset()
+        second.reset()
+        newest = (vault.path / "vault.db").read_bytes()
+        self.refused(copy.run("--tpm", second.name, "exec", "--", "true"), 6, "overtaken", "newest copy")
+        shutil.copy(copy.path / "vault.db", vault.path / "vault.db")
+        self.refused(vault.run("exec", "--", "true"), 6, "overtaken", "newest copy")
+        (vault.path / "vault.db").write_bytes(newest)
+        self.ok(vault.run("exec", "-q", "--with", "two", "--", "true"))
+        self.ok(vault.run("rotate"))
 
     def test_of_two_interrupted_changes_one_is_finished(self):
         vault = self.vault(self.tpm.name)
