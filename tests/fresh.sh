@@ -49,6 +49,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
+chmod 755 "$tree"  # other users than root live in there, too
 echo "fresh $distribution: making the tree"
 debootstrap --variant=minbase --keyring="$keyring" --components="$components" "$distribution" "$tree" "$mirror" >"$tree.log" 2>&1 ||
   { tail -n 20 "$tree.log"; rm -f "$tree.log"; exit 1; }
