@@ -102,8 +102,8 @@ void drop_line_end(SecretBytes& secret) {
 SecretBytes read_all(int fd, std::size_t most, const std::string& what) {
   SecretBytes all(most + 1);
   const std::size_t size = read_up_to(fd, all.writable(), what);
-  if (size > most) throw Error(ErrorKind::usage, what + " is larger than " + std::to_string(most) + " bytes",
-                "is it the right one?");
+  if (size > most)
+    throw Error(ErrorKind::usage, what + " is larger than " + std::to_string(most) + " bytes", "is it the right one?");
   all.shrink(size);
   drop_line_end(all);
   return all;

@@ -26,7 +26,7 @@ HEADERS = {"base": "error", "tpm": "tpm", "store": "database", "net": "reactor",
 
 # Every file that looks at a secret. Whoever adds one explains it in review.
 GATE = {
-    "cli/commands/add.cpp", "cli/terminal.cpp", "libvault/base/crypto.cpp", "libvault/base/p256.cpp",
+    "cli/credential_check.cpp", "cli/terminal.cpp", "libvault/base/crypto.cpp", "libvault/base/p256.cpp",
     "libvault/base/secret_bytes.cpp", "libvault/base/secret_bytes.hpp", "libvault/broker/exchange.cpp",
     "libvault/broker/inject.cpp", "libvault/broker/scrub.cpp", "libvault/keys/credential_box.cpp", "libvault/keys/manifest.cpp",
     "libvault/keys/master_key.cpp", "libvault/keys/stage.cpp", "libvault/keys/recovery.cpp", "libvault/session/opener.cpp",

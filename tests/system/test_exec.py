@@ -129,8 +129,8 @@ class ExecTest(SystemTest):
         process.stdout.close()
 
     def test_ctrl_c_reaches_the_child_once_and_exec_waits_for_it(self):
-        script = ("import signal,sys\ncount=[0]\n"
-                  "def h(n,f): count[0]+=1; print('interrupt',count[0],flush=True)\n"
+        script = ("import os,signal,sys\ncount=[0]\n"
+                  "def h(n,f): count[0]+=1; os.write(1,b'interrupt %d\\n'%count[0])\n"
                   "signal.signal(2,h)\nprint('ready',flush=True)\nsys.stdin.readline()\nprint('total',count[0],flush=True)\nsys.exit(3)\n")
         code, output = run_on_terminal(self.v.argv("exec", "-q", "--", sys.executable, "-c", script), self.v.environment,
                                        [("ready", "\x03"), ("interrupt 1", "\n")])
