@@ -53,9 +53,15 @@ void Vault::barrier(Change change) {
   database_.write_stage(next, answered);
   snapshot_ = std::move(next);
   if (new_master) master_ = std::move(*new_master);
-  if (const auto refused = enter_and_advance()) {
+  std::optional<Error> unfinished;
+  try {
+    unfinished = enter_and_advance();
+  } catch (const tpm::TpmError& error) {
+    unfinished = error;
+  }
+  if (unfinished) {
     throw Error(ErrorKind::tpm,
-                std::string("the change is stored, but older copies of the vault still open: ") + refused->what(),
+                std::string("the change is stored, but older copies of the vault still open: ") + unfinished->what(),
                 "the next command that opens the vault finishes it");
   }
   promote();

@@ -68,8 +68,17 @@ class Told {
       socket_ = connect_control(paths_, name_);
     } catch (const Error&) {  // out of descriptors: the others are told, this one is tried again
     }
+    if (socket_ && !is_the_session()) socket_.reset();
     if (!socket_) return;
     if (::send(socket_.get(), line_.data(), line_.size(), MSG_NOSIGNAL) < 0) socket_.reset();
+  }
+
+  /// Whoever may write the folder could listen in the session's place, and say what it likes.
+  bool is_the_session() const {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           peer.pid == process_of(paths_, name_);
   }
 
   bool answered() {

@@ -102,6 +102,26 @@ class RevokeTest(SystemTest):
         self.assertIn("was killed", self.ok(self.v.run("revoke", "--session", self.id_of(one))).err)
         self.assertEqual(one.process.wait(LIMIT), -signal.SIGKILL)
 
+    def test_an_impostor_on_the_control_socket_is_not_believed(self):
+        one = self.session(self.v)
+        with open_directory(self.v.path / "sessions") as folder:
+            path = f"/proc/self/fd/{folder}/{self.id_of(one)}.sock"
+            os.unlink(path)
+            impostor = socket.socket(socket.AF_UNIX)
+            self.addCleanup(impostor.close)
+            impostor.bind(path)
+            impostor.listen()
+            def answer():
+                while True:
+                    try:
+                        connection, _ = impostor.accept()
+                        connection.sendall(b'{"done":true}\n')
+                    except OSError:
+                        return
+            threading.Thread(target=answer, daemon=True).start()
+            self.assertIn("was killed", self.ok(self.v.run("revoke", "--session", self.id_of(one))).err)
+        self.assertEqual(one.process.wait(LIMIT), -signal.SIGKILL)
+
     def test_a_session_that_is_just_starting_is_stopped(self):
         vault = Vault(self.folder / "pin")
         vault.folder.mkdir()
