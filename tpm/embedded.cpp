@@ -206,6 +206,7 @@ class EmbeddedTransport final : public Transport, public StatePins {
     if (TPMLIB_GetState(TPMLIB_STATE_PERMANENT, &data, &size) != TPM_SUCCESS) damaged();
     const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owned(data, TPM_Free);
     state_.store({data, size});
+    wipe({data, size});
   }
 
   static FileLock lock(const std::filesystem::path& directory) {
