@@ -13,8 +13,8 @@ TSS2_RC increment(ESYS_CONTEXT* esys, ESYS_TR counter, ESYS_TR session) {
 
 }  // namespace
 
-Bytes define_counter(Tpm& tpm, const P256Key& key) {
-  return define_index(tpm, kCounter, key, increment);
+Bytes define_counter(Tpm& tpm, ByteView storage_root, const P256Key& key) {
+  return define_index(tpm, kCounter, storage_root, key, increment);
 }
 
 void undefine_counter(Tpm& tpm, ByteView counter) {
@@ -25,8 +25,8 @@ std::uint64_t read_counter(Tpm& tpm, ByteView storage_root, ByteView counter) {
   return read_big_endian(read_index(tpm, kCounter, storage_root, counter));
 }
 
-void increment_counter(Tpm& tpm, ByteView counter, const P256Key& key) {
-  write_index(tpm, kCounter, counter, key, increment);
+void increment_counter(Tpm& tpm, ByteView storage_root, ByteView counter, const P256Key& key) {
+  write_index(tpm, kCounter, storage_root, counter, key, increment);
 }
 
 }  // namespace agentvault::tpm

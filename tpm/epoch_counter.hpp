@@ -10,7 +10,7 @@
 namespace agentvault::tpm {
 
 /// Defines a new index, increments it once, returns its serialised reference. Throws TpmError when the TPM has no room.
-Bytes define_counter(Tpm& tpm, const P256Key& key);
+Bytes define_counter(Tpm& tpm, ByteView storage_root, const P256Key& key);
 
 /// For undoing a failed init.
 void undefine_counter(Tpm& tpm, ByteView counter);
@@ -18,6 +18,6 @@ void undefine_counter(Tpm& tpm, ByteView counter);
 std::uint64_t read_counter(Tpm& tpm, ByteView storage_root, ByteView counter);
 
 /// Adds one.
-void increment_counter(Tpm& tpm, ByteView counter, const P256Key& key);
+void increment_counter(Tpm& tpm, ByteView storage_root, ByteView counter, const P256Key& key);
 
 }  // namespace agentvault::tpm

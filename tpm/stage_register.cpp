@@ -20,8 +20,8 @@ IndexWrite extension(const Digest& with) {
 
 }  // namespace
 
-Bytes define_register(Tpm& tpm, const P256Key& key) {
-  return define_index(tpm, kRegister, key, extension({}));
+Bytes define_register(Tpm& tpm, ByteView storage_root, const P256Key& key) {
+  return define_index(tpm, kRegister, storage_root, key, extension({}));
 }
 
 void undefine_register(Tpm& tpm, ByteView reference) {
@@ -35,8 +35,8 @@ Digest read_register(Tpm& tpm, ByteView storage_root, ByteView reference) {
   return out;
 }
 
-void extend_register(Tpm& tpm, ByteView reference, const P256Key& key, const Digest& with) {
-  write_index(tpm, kRegister, reference, key, extension(with));
+void extend_register(Tpm& tpm, ByteView storage_root, ByteView reference, const P256Key& key, const Digest& with) {
+  write_index(tpm, kRegister, storage_root, reference, key, extension(with));
 }
 
 Digest extended(const Digest& value, const Digest& with) {

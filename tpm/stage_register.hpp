@@ -10,11 +10,11 @@
 namespace agentvault::tpm {
 
 /// Defines a new index, extends it once, returns its serialised reference.
-Bytes define_register(Tpm& tpm, const P256Key& key);
+Bytes define_register(Tpm& tpm, ByteView storage_root, const P256Key& key);
 /// For undoing a failed init.
 void undefine_register(Tpm& tpm, ByteView reference);
 Digest read_register(Tpm& tpm, ByteView storage_root, ByteView reference);
-void extend_register(Tpm& tpm, ByteView reference, const P256Key& key, const Digest& with);
+void extend_register(Tpm& tpm, ByteView storage_root, ByteView reference, const P256Key& key, const Digest& with);
 /// What the register holds after `value` was extended with `with`.
 Digest extended(const Digest& value, const Digest& with);
 

@@ -91,9 +91,9 @@ void satisfy_write_policy(Tpm& tpm, const IndexKind& kind, ESYS_TR session, cons
       "PolicyCommandCode");
 }
 
-void write_once(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& key, const IndexWrite& write) {
-  // Nothing secret crosses the bus here, so this session needs no salt: the signature is over its nonce.
-  Handle session = start_session(tpm, ESYS_TR_NONE, TPM2_SE_POLICY, 0);
+void write_once(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ESYS_TR index, const P256Key& key,
+                const IndexWrite& write) {
+  Handle session = start_session(tpm, deserialize(tpm, storage_root), TPM2_SE_POLICY, 0);
   satisfy_write_policy(tpm, kind, session.get(), key);
   tpm.inside().check(write(tpm.inside().esys, index, session.get()), kind.name);
   session.release();
@@ -138,10 +138,11 @@ void undefine(Tpm& tpm, ESYS_TR index) {
       "NV_UndefineSpace");
 }
 
-void write_patiently(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256Key& key, const IndexWrite& write) {
+void write_patiently(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ESYS_TR index, const P256Key& key,
+                     const IndexWrite& write) {
   for (int wait_ms = 500;; wait_ms *= 2) {
     try {
-      return retry_when_full(tpm, [&] { write_once(tpm, kind, index, key, write); });
+      return retry_when_full(tpm, [&] { write_once(tpm, kind, storage_root, index, key, write); });
     } catch (const TpmError& error) {
       if (refusal(error.rc()) != Refusal::nv_rate || wait_ms > 3000) throw;
       ::poll(nullptr, 0, wait_ms);
@@ -151,10 +152,11 @@ void write_patiently(Tpm& tpm, const IndexKind& kind, ESYS_TR index, const P256K
 
 }  // namespace
 
-Bytes define_index(Tpm& tpm, const IndexKind& kind, const P256Key& key, const IndexWrite& first_write) {
+Bytes define_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, const P256Key& key,
+                   const IndexWrite& first_write) {
   const ESYS_TR index = define(tpm, kind, key);
   try {
-    write_patiently(tpm, kind, index, key, first_write);
+    write_patiently(tpm, kind, storage_root, index, key, first_write);
     // Only now: the Name covers "written", which the first write sets.
     return serialize(tpm, index);
   } catch (...) {
@@ -171,8 +173,9 @@ Bytes read_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteVie
   return retry_when_full(tpm, [&] { return read_once(tpm, kind, storage_root, reference); });
 }
 
-void write_index(Tpm& tpm, const IndexKind& kind, ByteView reference, const P256Key& key, const IndexWrite& write) {
-  write_patiently(tpm, kind, deserialize(tpm, reference), key, write);
+void write_index(Tpm& tpm, const IndexKind& kind, ByteView storage_root, ByteView reference, const P256Key& key,
+                 const IndexWrite& write) {
+  write_patiently(tpm, kind, storage_root, deserialize(tpm, reference), key, write);
 }
 
 }  // namespace agentvault::tpm

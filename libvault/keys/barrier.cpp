@@ -23,9 +23,11 @@ bool equal(const Bytes& stored, const Digest& digest) {
   return std::equal(stored.begin(), stored.end(), digest.begin(), digest.end());
 }
 
-[[noreturn]] void foreign_stage(const std::string& what) {
-  throw Error(ErrorKind::integrity, "the vault holds an unfinished change " + what,
-              "put the newest copy of vault.db back; nothing was decrypted");
+constexpr const char* kPutBack =
+    "put the newest copy of vault.db back; or, if you have a backup: \"agentvault restore FILE\"";
+
+[[noreturn]] void overtaken() {
+  throw Error(ErrorKind::integrity, "the vault holds an unfinished change that another one has overtaken", kPutBack);
 }
 
 std::uint64_t counter_of(tpm::Tpm& tpm, const store::VaultRow& vault) {
@@ -38,11 +40,14 @@ void Vault::barrier(Change change) {
   auto& [next, new_master, answered] = change;
   auto& stage = next.stage;
   const auto& vault = snapshot_.vault;
+  require_finished();
   stage.epoch = snapshot_.stage.epoch + 1;
   if (protects_against_rollback()) {
-    stage.epoch = std::max(stage.epoch, counter_of(*tpm_, vault) + 1);
     const Digest before = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
     stage.entered_after.assign(before.begin(), before.end());
+    // After the register: what has moved since this vault was unsealed was moved by another copy of it, and this one is
+    // old.
+    if (counter_of(*tpm_, vault) != snapshot_.stage.epoch) overtaken();
   }
   stage.pending = true;
   ++stage.sequence;
@@ -64,7 +69,18 @@ void Vault::barrier(Change change) {
                 std::string("the change is stored, but older copies of the vault still open: ") + unfinished->what(),
                 "the next command that opens the vault finishes it");
   }
-  promote();
+  try {
+    promote();
+  } catch (const Error& error) {
+    // The change holds: the counter has moved. Whoever opens the vault next promotes it.
+    log::warning(std::string("the change is made, but could not be tidied up: ") + error.what());
+  }
+}
+
+/// A stage that the register knows must stay as it is until it is promoted.
+void Vault::require_finished() const {
+  if (!snapshot_.stage.pending) return;
+  throw Error(ErrorKind::failed, "an earlier change of this vault could not be tidied up", "try again");
 }
 
 /// From the durable stage to its closed entry, wherever that was cut short. What cannot be read is an error: it decides
@@ -84,17 +100,23 @@ std::optional<Error> Vault::enter_and_advance() {
   const std::uint64_t counter = counter_of(*tpm_, vault);
   Digest held = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
   const bool advanced = counter == stage.epoch;
-  if (!advanced && counter + 1 != stage.epoch) foreign_stage("that does not fit the TPM's epoch");
-  if (held != entered && held != (advanced ? closed : before)) foreign_stage("that another one has overtaken");
+  if (counter + 1 < stage.epoch) {
+    throw Error(ErrorKind::integrity, "the state of the TPM was rolled back while a change of the vault was unfinished",
+                "if you have a backup: \"agentvault restore FILE\" makes a new vault from it");
+  }
+  if (!advanced && counter + 1 != stage.epoch) overtaken();
+  if (held != entered && held != (advanced ? closed : before)) overtaken();
   try {
-    if (held == before) tpm::extend_register(*tpm_, vault.stage_register, key, entry);
-    if (!advanced) tpm::increment_counter(*tpm_, vault.counter, key);
-    if (held != closed) tpm::extend_register(*tpm_, vault.stage_register, key, closing);
+    if (held == before) tpm::extend_register(*tpm_, vault.storage_root, vault.stage_register, key, entry);
+    if (!advanced) tpm::increment_counter(*tpm_, vault.storage_root, vault.counter, key);
+    // Never closed while the counter stands: a closed entry says that it has moved.
+    if (counter_of(*tpm_, vault) != stage.epoch) overtaken();
+    if (held != closed) tpm::extend_register(*tpm_, vault.storage_root, vault.stage_register, key, closing);
   } catch (const tpm::TpmError& error) {
     return error;
   }
   held = tpm::read_register(*tpm_, vault.storage_root, vault.stage_register);
-  if (held != closed || counter_of(*tpm_, vault) != stage.epoch) foreign_stage("that another one has overtaken");
+  if (held != closed) overtaken();
   return std::nullopt;
 }
 
@@ -102,19 +124,14 @@ void Vault::promote() {
   store::Snapshot done = snapshot_;
   done.stage.pending = false;
   done.stage.mac = manifest_mac(master_, done);
-  try {
-    database_.promote(done.stage.mac);
-  } catch (const Error& error) {
-    // The change holds: the counter has moved. Whoever opens the vault next promotes it.
-    return log::warning(std::string("the change is made, but could not be tidied up: ") + error.what());
-  }
+  database_.promote(done.stage.mac);
   snapshot_ = std::move(done);
 }
 
 void Vault::finish_barrier(Access access) {
   if (!snapshot_.stage.pending) return;
   if (!equal(snapshot_.stage.previous, sha256(manifest_input(database_.current())))) {
-    foreign_stage("of another state");
+    throw Error(ErrorKind::integrity, "the vault holds an unfinished change of another state", kPutBack);
   }
   if (const auto refused = enter_and_advance()) {
     // Nothing may be built on an unfinished change; but reading serves the newer state all the same, never the older
@@ -123,7 +140,12 @@ void Vault::finish_barrier(Access access) {
     return log::warning(std::string("a change is still incomplete, older copies of the vault still open: ") +
                         refused->what());
   }
-  promote();
+  try {
+    promote();
+  } catch (const Error& error) {
+    if (access == Access::write) throw;
+    log::warning(std::string("a change is made, but could not be tidied up: ") + error.what());
+  }
 }
 
 }  // namespace agentvault::keys

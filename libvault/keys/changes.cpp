@@ -28,6 +28,7 @@ auto position(std::vector<store::CredentialRow>& rows, const std::string& name) 
 }  // namespace
 
 void Vault::write(store::Snapshot next) {
+  require_finished();
   const Digest predecessor = sha256(manifest_input(snapshot_));
   next.stage.previous.assign(predecessor.begin(), predecessor.end());
   ++next.stage.sequence;
@@ -108,7 +109,12 @@ void Vault::change_pin(const SecretBytes& pin) {
     if (pins == nullptr)
       throw Error(ErrorKind::usage, "the PIN of an embedded TPM is changed there", "leave --tpm out");
     pins->accept_also(pin);
-    barrier({std::move(next), std::nullopt});
+    try {
+      barrier({std::move(next), std::nullopt});
+    } catch (const Error& error) {
+      throw Error(error.kind(), error.what(),
+                  "until another change of the vault both PINs open it: run \"agentvault pin change\" again");
+    }
     return pins->accept_only(pin);
   }
   next.stage.pin_salt = random_bytes(16);

@@ -111,7 +111,11 @@ void Vault::catch_up_counter() {
   if (!protects_against_rollback() || snapshot_.stage.pending) return;
   const auto& [vault, stage, credentials, revoked] = snapshot_;
   std::uint64_t counter = tpm::read_counter(*tpm_, vault.storage_root, vault.counter);
-  if (counter >= stage.epoch) return;
+  if (counter == stage.epoch) return;
+  if (counter > stage.epoch) {
+    throw Error(ErrorKind::integrity, "this vault was changed elsewhere while it was being opened: this copy is old",
+                "use the newest copy");
+  }
   log::warning("the state of the TPM was rolled back: its epoch is " + std::to_string(counter) + ", the vault's is " +
                std::to_string(stage.epoch) + "; it is moved forward again");
   if (stage.epoch - counter > kMostToCatchUp) {
@@ -119,7 +123,7 @@ void Vault::catch_up_counter() {
                 "restore the vault from a backup on this TPM");
   }
   const P256Key key = unwrap_counter_key(master_, stage);
-  for (; counter < stage.epoch; ++counter) tpm::increment_counter(*tpm_, vault.counter, key);
+  for (; counter < stage.epoch; ++counter) tpm::increment_counter(*tpm_, vault.storage_root, vault.counter, key);
 }
 
 /// A change of the PIN that was cut short leaves two that open the embedded TPM's state: the one that was given stays.

@@ -101,6 +101,7 @@ class Vault {
   void finish_barrier(Access access);
   std::optional<Error> enter_and_advance();
   void promote();
+  void require_finished() const;
   VaultPaths paths_;
   std::optional<FileLock> lock_;
   store::Database database_;

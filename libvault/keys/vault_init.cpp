@@ -159,11 +159,11 @@ auto as_owner(tpm::Tpm& tpm, const NewVault& wanted, Work work) {
   return work();
 }
 
-void occupy(tpm::Tpm& tpm, const NewVault& wanted, const P256Key& key, Footprint& footprint) {
+void occupy(tpm::Tpm& tpm, const NewVault& wanted, ByteView storage_root, const P256Key& key, Footprint& footprint) {
   if (!wanted.rollback_protection) return;
   try {
-    footprint.counter = as_owner(tpm, wanted, [&] { return tpm::define_counter(tpm, key); });
-    footprint.stage_register = as_owner(tpm, wanted, [&] { return tpm::define_register(tpm, key); });
+    footprint.counter = as_owner(tpm, wanted, [&] { return tpm::define_counter(tpm, storage_root, key); });
+    footprint.stage_register = as_owner(tpm, wanted, [&] { return tpm::define_register(tpm, storage_root, key); });
   } catch (const tpm::TpmError& error) {
     const auto why = tpm::refusal(error.rc());
     if (why == tpm::Refusal::auth) throw;
@@ -182,7 +182,7 @@ void build(const VaultPaths& site, const NewVault& wanted, Footprint& footprint)
     store::VaultRow vault{random_bytes(16), now(), wanted.tpm.text(), {}, {}, {}};
     vault.storage_root = as_owner(tpm, wanted, [&] { return tpm::provision_storage_root(tpm); });
     const P256Key key = P256Key::generate();
-    occupy(tpm, wanted, key, footprint);
+    occupy(tpm, wanted, vault.storage_root, key, footprint);
     vault.counter = footprint.counter;
     vault.stage_register = footprint.stage_register;
     const MasterKey master = MasterKey::generate(tpm.random());

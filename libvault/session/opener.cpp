@@ -45,8 +45,9 @@ class Reader {
   }
   std::size_t size(std::size_t most) {
     const auto value = number(4);
-    if (value > most) throw Error(ErrorKind::failed, "a credential of the vault is larger than a session takes",
-                                   "\"agentvault exec --with NAME,...\" leaves it out");
+    if (value > most)
+      throw Error(ErrorKind::failed, "a credential of the vault is larger than a session takes",
+                  "\"agentvault exec --with NAME,...\" leaves it out");
     return static_cast<std::size_t>(value);
   }
   void fill(std::span<std::uint8_t> space) {

@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -41,6 +43,16 @@ class SocketAddress {
 
 std::filesystem::path lock_file(const keys::VaultPaths& paths, const std::string& name) {
   return paths.sessions() / (name + ".lock");
+}
+
+std::string program_name(const std::string& process) {
+  std::string name;
+  std::getline(std::ifstream("/proc/" + process + "/comm"), name);
+  return name;
+}
+
+bool is_this_program(pid_t pid) {
+  return program_name(std::to_string(pid)) == program_name("self");
 }
 
 UniqueFd open_control_socket() {
@@ -99,18 +111,24 @@ bool is_live(const keys::VaultPaths& paths, const std::string& name) {
 pid_t process_of(const keys::VaultPaths& paths, const std::string& name) {
   struct stat info {};
   if (::lstat(lock_file(paths, name).c_str(), &info) != 0) return 0;
-  // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF" (proc(5)); the device's numbers differ on some file systems.
+  char exact[64];
+  std::snprintf(exact, sizeof exact, "%02x:%02x:%llu", major(info.st_dev), minor(info.st_dev),
+                static_cast<unsigned long long>(info.st_ino));
+  // "1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF" (proc(5)). Some file systems tell another device there than stat
+  // does: then the inode must do, if it is one program of ours alone that holds such a lock.
   const std::string inode = ":" + std::to_string(info.st_ino);
+  std::vector<pid_t> alike;
   std::ifstream locks("/proc/locks");
   std::string number, family, kind, mode, holder, file;
   for (std::string line; std::getline(locks, line);) {
     std::istringstream words(line);
     if (!(words >> number >> family >> kind >> mode >> holder >> file)) continue;
-    if (family != "FLOCK" || mode != "WRITE" || !file.ends_with(inode)) continue;
     const auto pid = parse_unsigned(holder);
-    if (pid && *pid <= std::numeric_limits<pid_t>::max()) return static_cast<pid_t>(*pid);
+    if (family != "FLOCK" || mode != "WRITE" || !pid || *pid == 0 || *pid > std::numeric_limits<pid_t>::max()) continue;
+    if (file == exact) return static_cast<pid_t>(*pid);
+    if (file.ends_with(inode) && is_this_program(static_cast<pid_t>(*pid))) alike.push_back(static_cast<pid_t>(*pid));
   }
-  return 0;
+  return alike.size() == 1 ? alike.front() : 0;
 }
 
 }  // namespace agentvault::session

@@ -68,8 +68,8 @@ class Told {
       socket_ = connect_control(paths_, name_);
     } catch (const Error&) {  // out of descriptors: the others are told, this one is tried again
     }
-    if (socket_ && !is_the_session()) socket_.reset();
     if (!socket_) return;
+    believed_ = is_the_session();
     if (::send(socket_.get(), line_.data(), line_.size(), MSG_NOSIGNAL) < 0) socket_.reset();
   }
 
@@ -77,7 +77,7 @@ class Told {
   bool is_the_session() const {
     ucred peer{};
     socklen_t size = sizeof peer;
-    return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+    return ::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0 &&
            peer.pid == process_of(paths_, name_);
   }
 
@@ -85,7 +85,7 @@ class Told {
     char buffer[kMaxAnswer];
     const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
     if (got > 0) answer_.append(buffer, static_cast<std::size_t>(got));
-    if (answer_.ends_with('\n')) {
+    if (believed_ && answer_.ends_with('\n')) {
       const auto said = acknowledgement(answer_);
       obeyed_ = said == Acknowledgement::done;
       return said != Acknowledgement::none;
@@ -102,6 +102,7 @@ class Told {
   std::string line_;
   UniqueFd socket_;
   std::string answer_;
+  bool believed_ = false;
   bool obeyed_ = false;
 };
 

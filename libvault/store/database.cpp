@@ -298,9 +298,12 @@ void Database::promote(const Bytes& mac) {
     bind(update, 1, mac);
     update.exec();
     transaction.commit();
+  });
+  try {
     // The replaced stage also leaves the write-ahead log. Busy readers only postpone that.
     database_->exec("PRAGMA wal_checkpoint(TRUNCATE)");
-  });
+  } catch (const SQLite::Exception&) {
+  }
 }
 
 std::vector<Intent> Database::intents() {

@@ -69,7 +69,9 @@ class Recording final : public Transport {
 
 struct Provisioned {
   explicit Provisioned(Tpm& tpm)
-      : key(P256Key::generate()), storage_root(provision_storage_root(tpm)), counter(define_counter(tpm, key)) {}
+      : key(P256Key::generate()),
+        storage_root(provision_storage_root(tpm)),
+        counter(define_counter(tpm, storage_root, key)) {}
   SealingTerms at(std::uint64_t epoch) const { return {storage_root, counter, epoch, {}, {}}; }
   std::uint64_t epoch(Tpm& tpm) const { return read_counter(tpm, storage_root, counter); }
   P256Key key;
@@ -128,7 +130,7 @@ TEST_CASE("what is sealed comes back until the counter passes, and never after")
   const auto next = seal(tpm, made.at(epoch + 1), secret("newer"), nullptr, DictionaryAttack::ignore);
   CHECK(as_text(unseal(tpm, made.at(epoch), now, nullptr).reveal()) == "master");
   CHECK(as_text(unseal(tpm, made.at(epoch + 1), next, nullptr).reveal()) == "newer");
-  increment_counter(tpm, made.counter, made.key);
+  increment_counter(tpm, made.storage_root, made.counter, made.key);
   CHECK(made.epoch(tpm) == epoch + 1);
   CHECK(as_text(unseal(tpm, made.at(epoch + 1), next, nullptr).reveal()) == "newer");
   try {
@@ -185,7 +187,7 @@ TEST_CASE("a stranger cannot advance the counter") {
   Tpm tpm(kEmbedded, scratch / "tpm", no_pin);
   const Provisioned made(tpm);
   const auto before = made.epoch(tpm);
-  CHECK_THROWS_AS(increment_counter(tpm, made.counter, P256Key::generate()), TpmError);
+  CHECK_THROWS_AS(increment_counter(tpm, made.storage_root, made.counter, P256Key::generate()), TpmError);
   CHECK(made.epoch(tpm) == before);
 }
 
