@@ -208,6 +208,31 @@ class SwtpmTest(SystemTest):
         self.ok(vault.run("exec", "-q", "--with", "two", "--", "true"))
         self.ok(vault.run("rotate"))
 
+    def test_a_process_that_has_opened_an_old_copy_cannot_carry_it_over_a_newer_barrier(self):
+        (self.folder / "b").mkdir()
+        meddler = TpmMeddler(self.folder / "b", self.tpm.path)
+        self.addCleanup(meddler.stop)
+        vault = self.vault(self.tpm.name)
+        for name in ("one", "two"):
+            self.ok(vault.add(name, "--provider", "openai"))
+        copy = Vault(self.folder / "b", meddler.name)
+        shutil.copytree(vault.path, copy.path)
+        reached, go = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        def hold(number, code):
+            if UNSEAL in [f"{c:x}" for c in meddler.codes[:number]] and not reached.is_set():
+                reached.set()
+                go.wait(LIMIT)
+        meddler.fault = hold
+        old = subprocess.Popen(copy.argv("--tpm", meddler.name, "remove", "two"), env=copy.environment, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(old.stderr.close)
+        self.assertTrue(reached.wait(LIMIT))
+        self.ok(vault.run("remove", "one"))
+        go.set()
+        self.assertEqual(old.wait(LIMIT), 6)
+        self.refused(copy.run("exec", "--", "true"), 6, "older than the TPM's epoch", "newest copy")
+        self.ok(vault.run("exec", "-q", "--with", "two", "--", "true"))
+
     def test_of_two_interrupted_changes_one_is_finished(self):
         vault = self.vault(self.tpm.name)
         for name in ("one", "two"):
