@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from harness import KEY, LIMIT, Session, SystemTest, Vault, main, read_until_closed, run_on_terminal, wait_for
+from harness import KEY, LIMIT, PROGRAM, Session, SystemTest, Vault, main, read_until_closed, run_on_terminal, wait_for
 from tpm_meddler import TpmMeddler
 
 PROXY = pathlib.Path(__file__).with_name("tpm_proxy.py")
@@ -322,8 +322,7 @@ class RevokeTest(SystemTest):
             outcome.append(run_on_terminal(self.v.argv("pin", "change"), self.v.environment, [], limit=6))
         thread = threading.Thread(target=ask)
         thread.start()
-        wait_for(lambda: subprocess.run(["pgrep", "-f", f"pin change"], capture_output=True).returncode == 0, "the prompt")
-        begin = time.monotonic()
+        wait_for(lambda: subprocess.run(["pgrep", "-fx", f"{PROGRAM} pin change"], capture_output=True).returncode == 0, "the prompt")
         self.ok(self.v.run("revoke", "--all"))
         self.ok(self.v.run("exec", "-q", "--", "true"))
         self.assertTrue(thread.is_alive())
