@@ -68,6 +68,17 @@ void define_vault_commands(CLI::App& app, Arguments& a) {
   app.add_subcommand("status", "show the vault and its TPM");
 }
 
+void define_provider_commands(CLI::App& app, Arguments& a) {
+  auto* provider = app.add_subcommand("provider", "presets: what is known about services");
+  provider->require_subcommand(1);
+  provider->add_subcommand("list", "show the services that are known");
+  auto* show = provider->add_subcommand("show", "show one preset");
+  show->add_option("name", a.name, "name of the provider")->required();
+  auto* update = provider->add_subcommand("update", "give a stored credential the rules of its preset as it is now");
+  update->add_option("name", a.name, "name of the credential")->required();
+  define_pin_file(update, a);
+}
+
 void define_revocation_commands(CLI::App& app, Arguments& a) {
   auto* revoke = app.add_subcommand("revoke", "take authority away at once: from a token, a session, an agent, or all");
   revoke->add_option("--token", a.token, "this token, or the id of a token or delegation");
@@ -117,6 +128,11 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--ttl", a.ttl, "how long a token lives after its process is gone (default 15m)");
   exec->add_option("--max-lifetime", a.max_lifetime, "hard end of all tokens (default 12h)");
   exec->add_option("--isolation", a.isolation, "only \"off\" in this version");
+  exec->add_option("--egress", a.egress, "hosts reachable without a credential: open (default), brokered, or HOST,...")
+      ->type_name("HOSTS");
+  exec->add_option("--take", a.take, "no vault: take these keys out of exec's own environment")
+      ->delimiter(',')
+      ->type_name("VAR,...");
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
   define_pin_file(exec, a);
 
@@ -149,6 +165,7 @@ void define(CLI::App& app, Arguments& a) {
   // "agentvault exec --json" as well as "agentvault --json exec".
   app.fallthrough();
   define_vault_commands(app, a);
+  define_provider_commands(app, a);
   define_revocation_commands(app, a);
   define_recovery_commands(app, a);
   define_session_commands(app, a);

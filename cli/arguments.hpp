@@ -60,6 +60,8 @@ struct Arguments {
   std::string ttl;
   std::string max_lifetime;
   std::string isolation = "off";
+  std::string egress = "open";
+  std::vector<std::string> take;
   bool quiet = false;
   std::vector<std::string> child;
   mode_t inherited_umask = 022;

@@ -19,9 +19,9 @@ bool changes_binding(const Arguments& a) {
          !a.ca_file.empty();
 }
 
-std::string provider_name(const Arguments& a) {
+std::string provider_name(const Arguments& a, const provider::Presets& presets) {
   if (!a.provider.empty()) return a.provider;
-  if (provider::has_preset(a.name)) return a.name;
+  if (presets.find(a.name) != nullptr) return a.name;
   if (!a.url.empty()) return "generic";
   throw Error(ErrorKind::usage, "for what service is " + a.name + "?",
               "name it with --provider, or give --url https://host and --inject");
@@ -47,11 +47,11 @@ std::string read_ca_file(const std::string& path) {
   return pem;
 }
 
-provider::Binding make_binding(const Arguments& a) {
-  const provider::Preset preset = provider::find_preset(provider_name(a));
+provider::Binding make_binding(const Arguments& a, const provider::Preset& preset) {
   provider::Binding binding = preset.binding;
   if (preset.needs_url && a.url.empty()) {
-    throw Error(ErrorKind::usage, "the provider " + preset.name + " needs an origin", "give --url https://host[/base]");
+    throw Error(ErrorKind::usage, "the provider " + preset.name + " needs an origin",
+                "give --url " + (preset.url_example.empty() ? "https://host[/base]" : preset.url_example));
   }
   if (!a.url.empty()) apply_url(a.url, binding);
   if (!a.inject.empty()) binding.inject = provider::Injection::parse(a.inject);
@@ -102,9 +102,17 @@ int run_add(const Arguments& arguments) {
   paths.check();
   const bool keep_binding = arguments.replace && !changes_binding(arguments);
   std::optional<provider::Binding> binding;
-  if (!keep_binding) binding = make_binding(arguments);  // complain before asking for a secret
+  const auto presets = provider::Presets::load(provider::preset_folder());
+  const provider::Preset* preset = nullptr;
+  if (!keep_binding) {
+    preset = &presets.get(provider_name(arguments, presets));
+    binding = make_binding(arguments, *preset);  // complain before asking for a secret
+  }
 
   SecretBytes secret = read_secret(arguments);
+  if (preset != nullptr && !provider::has_shape(*preset, secret)) {
+    note("warning: this does not look like a key of " + preset->title + " (" + join(preset->key_shapes, ", ") + ")");
+  }
   const provider::Binding stored = store(arguments, std::move(binding), std::move(secret));
   // After the vault is closed: a running session may be waiting for it.
   if (arguments.replace) withdraw_credential(paths, arguments.name);

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "session/exec.hpp"
+#include "taken_keys.hpp"
 #include "terminal.hpp"
 
 namespace agentvault::cli {
@@ -38,6 +39,7 @@ session::ExecRequest make_request(const Arguments& a) {
   session::ExecRequest request;
   request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with,
                   a.agent};
+  request.egress = broker::Egress::parse(a.egress);
   request.ttl = duration(a.ttl, request.ttl);
   request.max_lifetime = duration(a.max_lifetime, request.max_lifetime);
   request.quiet = a.quiet;
@@ -51,10 +53,24 @@ session::ExecRequest make_request(const Arguments& a) {
   return request;
 }
 
+/// Keys are taken before the environment is copied: no copy has them.
+int run_without_vault(const Arguments& a) {
+  if (!a.with.empty()) {
+    throw Error(ErrorKind::usage, "--take needs no vault, and --with names credentials of one", "give one of the two");
+  }
+  auto taken = take_keys(a.take);
+  const ThrowAwayFolder folder;
+  auto request = make_request(a);
+  request.taken = std::move(taken);
+  request.open.paths = folder.paths();
+  return session::run_exec(std::move(request));
+}
+
 }  // namespace
 
 int run_exec(const Arguments& arguments) {
   try {
+    if (!arguments.take.empty()) return run_without_vault(arguments);
     return session::run_exec(make_request(arguments));
   } catch (const Error& error) {
     // 1 would look like the child's own status.

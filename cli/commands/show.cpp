@@ -5,24 +5,10 @@
 #include "commands/commands.hpp"
 #include "output.hpp"
 #include "provider/binding.hpp"
+#include "rule_lines.hpp"
 #include "store/database.hpp"
 
 namespace agentvault::cli {
-namespace {
-
-std::vector<std::string> rule_lines(const std::vector<policy::Rule>& rules) {
-  std::vector<std::string> lines;
-  for (const auto& rule : rules) {
-    std::vector<std::string> paths;
-    for (const auto& pattern : rule.paths) paths.push_back(pattern.text());
-    lines.push_back(std::string(rule.effect == policy::Effect::allow ? "allow " : "deny ") + join(rule.methods, "|") +
-                    " " + join(paths, " "));
-  }
-  return lines;
-}
-
-}  // namespace
-
 int run_show(const Arguments& arguments) {
   const auto paths = arguments.paths_of_vault();
   paths.check();
@@ -45,12 +31,7 @@ int run_show(const Arguments& arguments) {
                 {"version", static_cast<std::int64_t>(found->version)},
                 {"changed", format_time(std::chrono::system_clock::from_time_t(found->changed))},
                 {"verified", false}};
-  const auto rules = rule_lines(binding.rules);
-  if (arguments.json) {
-    record.emplace_back("rules", rules);
-  } else {
-    for (std::size_t i = 0; i < rules.size(); ++i) record.emplace_back("rule_" + std::to_string(i + 1), rules[i]);
-  }
+  add_rules(binding.rules, arguments.json, record);
   print_record(record, arguments.json);
   return 0;
 }

@@ -62,6 +62,7 @@ void Segment::write(const RequestDecided& event) {
                                  {"token", event.token},
                                  {"chain", event.chain},
                                  {"credential", event.credential},
+                                 {"host", event.host},
                                  {"method", event.method},
                                  {"path", event.path},
                                  {"decision", event.allowed ? "allow" : "deny"},

@@ -33,7 +33,8 @@ struct RequestDecided {
   std::uint64_t request;
   std::string token;  // id of the token that was presented, empty without a good one
   std::vector<std::string> chain;
-  std::string credential;
+  std::string credential;  // "": none went with it
+  std::string host;        // the upstream's, with port; "": it was not understood
   std::string method;
   std::string path;  // without the query
   bool allowed;

@@ -44,6 +44,12 @@ void* param(ByteView bytes) {
 
 }  // namespace
 
+Bytes sha1(ByteView data) {
+  Bytes out(20);
+  check(EVP_Digest(data.data(), data.size(), out.data(), nullptr, EVP_sha1(), nullptr), "SHA-1");
+  return out;
+}
+
 Digest sha256(ByteView data) {
   Digest out;
   check(EVP_Digest(data.data(), data.size(), out.data(), nullptr, EVP_sha256(), nullptr), "SHA-256");

@@ -15,6 +15,8 @@ namespace agentvault {
 using Digest = std::array<std::uint8_t, 32>;
 
 Digest sha256(ByteView data);
+/// SHA-1, 20 bytes: for formats of others that ask for it (WebSocket, Java key stores). It protects nothing here.
+Bytes sha1(ByteView data);
 /// HMAC-SHA-256 (FIPS 198-1).
 Digest hmac_sha256(ByteView key, ByteView data);
 /// HKDF-SHA-256 (RFC 5869), 32 bytes out; `info` separates the purposes, the salt is empty.

@@ -79,6 +79,14 @@ std::optional<Bytes> unbase64(std::string_view text) {
   return out;
 }
 
+std::string base64(ByteView bytes) {
+  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int written =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), bytes.data(), static_cast<int>(bytes.size()));
+  out.resize(static_cast<std::size_t>(written));
+  return out;
+}
+
 SecretBytes base64_secret(ByteView bytes) {
   SecretBytes out(4 * ((bytes.size() + 2) / 3) + 1);
   const int written = EVP_EncodeBlock(out.writable().data(), bytes.data(), static_cast<int>(bytes.size()));
@@ -86,13 +94,32 @@ SecretBytes base64_secret(ByteView bytes) {
   return out;
 }
 
-SecretBytes percent_encode_secret(ByteView bytes) {
+SecretBytes json_escape_secret(ByteView bytes) {
+  SecretBytes out(6 * bytes.size());
+  auto space = out.writable();
+  std::size_t used = 0;
+  for (auto byte : bytes) {
+    if (byte < 0x20) {
+      for (char c : {'\\', 'u', '0', '0', kHexDigits[byte >> 4], kHexDigits[byte & 15]}) {
+        space[used++] = static_cast<std::uint8_t>(c);
+      }
+      continue;
+    }
+    if (byte == '"' || byte == '\\') space[used++] = '\\';
+    space[used++] = byte;
+  }
+  out.shrink(used);
+  return out;
+}
+
+SecretBytes percent_encode_secret(ByteView bytes, std::string_view also_plain) {
   SecretBytes out(3 * bytes.size());
   auto space = out.writable();
   std::size_t used = 0;
   for (auto byte : bytes) {
     const char c = static_cast<char>(byte);
-    if (is_alphanumeric(c) || c == '-' || c == '.' || c == '_' || c == '~') {
+    if (is_alphanumeric(c) || c == '-' || c == '.' || c == '_' || c == '~' ||
+        also_plain.find(c) != std::string_view::npos) {
       space[used++] = byte;
     } else {
       space[used++] = '%';

@@ -18,10 +18,13 @@ std::optional<Bytes> unhex(std::string_view text);
 std::string base64url(ByteView bytes);
 std::optional<Bytes> unbase64url(std::string_view text);
 
+std::string base64(ByteView bytes);
 std::optional<Bytes> unbase64(std::string_view text);
 SecretBytes base64_secret(ByteView bytes);
 
-/// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3).
-SecretBytes percent_encode_secret(ByteView bytes);
+/// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3) or in `also_plain`.
+SecretBytes percent_encode_secret(ByteView bytes, std::string_view also_plain = "");
+/// As it stands between the quotes of a JSON text (RFC 8259 section 7); UTF-8 stays as it is.
+SecretBytes json_escape_secret(ByteView bytes);
 
 }  // namespace agentvault

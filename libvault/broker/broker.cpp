@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +14,7 @@
 #include "base/log.hpp"
 #include "broker/client_connection.hpp"
 #include "net/address.hpp"
+#include "net/peer.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -33,33 +35,53 @@ std::size_t most_connections() {
   return std::min(kMaxConnections, (descriptors - kReservedDescriptors) / 3);
 }
 
-UniqueFd listen_on_loopback(std::string& authority) {
-  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+struct Port {
+  UniqueFd socket;
+  std::uint16_t number = 0;
+};
+
+Port listen_on_loopback() {
+  Port port{UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)), 0};
   const net::Address any_port = net::Address::loopback(0);
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
-  if (!socket || ::bind(socket.get(), any_port.get(), any_port.size()) != 0 || ::listen(socket.get(), kBacklog) != 0 ||
-      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+  const int socket = port.socket.get();
+  if (!port.socket || ::bind(socket, any_port.get(), any_port.size()) != 0 || ::listen(socket, kBacklog) != 0 ||
+      ::getsockname(socket, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
     throw_errno("listen on 127.0.0.1");
   }
-  authority = "127.0.0.1:" + std::to_string(net::Address::from(reinterpret_cast<sockaddr*>(&bound), size)->port());
-  return socket;
+  port.number = net::Address::from(reinterpret_cast<sockaddr*>(&bound), size)->port();
+  return port;
+}
+
+/// Root is trusted, and every process of the session's user belongs to it; nobody else of the machine does.
+bool is_of_this_session(int socket) {
+  const auto owner = net::owner_of_peer(socket);
+  return !owner || *owner == ::geteuid() || *owner == 0;
 }
 
 }  // namespace
 
-class Broker::Listener final : public net::Watcher {
+class Broker::Server {
  public:
-  Listener(net::Reactor& reactor, SessionState& session)
-      : context_{reactor, session, UpstreamPool(reactor), {}, {}}, socket_(listen_on_loopback(context_.authority)) {
+  Server(net::Reactor& reactor, SessionState& session, net::SessionCa& ca, BrokerOptions options)
+      : context_{reactor,
+                 session,
+                 net::Network(reactor, std::move(options.outer_proxy)),
+                 UpstreamPool(context_.network),
+                 ca,
+                 std::move(options.egress),
+                 {},
+                 {}},
+        implied_(*session.verify(token::encode(options.implied_token))),
+        main_(*this, nullptr),
+        tokenless_(*this, &implied_) {
+    context_.authority = "127.0.0.1:" + std::to_string(main_.number());
     for (std::size_t i = 0; i < session.grants().size(); ++i) context_.needles.add(i, session.grants()[i].secret);
-    reactor.add(socket_.get(), EPOLLIN, this);
   }
-  ~Listener() override { context_.reactor.remove(socket_.get(), this); }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
 
   const BrokerContext& context() const { return context_; }
+  std::uint16_t tokenless_port() const { return tokenless_.number(); }
 
   void enforce_withdrawals() {
     std::vector<ClientConnection*> all;  // ending one takes it out of the map
@@ -70,29 +92,48 @@ class Broker::Listener final : public net::Watcher {
   }
 
  private:
-  void on_ready(std::uint32_t) override { accept_all(); }
-
-  void accept_all() {
-    while (connections_.size() < most_) {
-      UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-      if (!socket) {
-        if (errno == EAGAIN) return;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return accept_later();
-        continue;  // that connection is gone already
-      }
-      add(std::move(socket));
+  class Listener final : public net::Watcher {
+   public:
+    Listener(Server& server, const VerifiedToken* implied)
+        : server_(server), implied_(implied), port_(listen_on_loopback()) {
+      server_.context_.reactor.add(port_.socket.get(), EPOLLIN, this);
     }
-  }
+    ~Listener() override { server_.context_.reactor.remove(port_.socket.get(), this); }
+    Listener(const Listener&) = delete;
+    Listener& operator=(const Listener&) = delete;
 
-  void add(UniqueFd socket) {
-    auto connection = std::make_unique<ClientConnection>(context_, std::move(socket), [this](ClientConnection& gone) {
-      const auto found = connections_.find(&gone);
-      if (found == connections_.end()) return;
-      context_.reactor.retire(std::move(found->second));
-      connections_.erase(found);
-      // The queue may hold connections that did not fit before.
-      if (connections_.size() + 1 == most_) accept_later();
-    });
+    std::uint16_t number() const { return port_.number; }
+    void accept_all() {
+      while (server_.has_room()) {
+        UniqueFd socket(::accept4(port_.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        if (!socket) {
+          if (errno == EAGAIN) return;
+          if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return server_.accept_later();
+          continue;  // that connection is gone already
+        }
+        if (is_of_this_session(socket.get())) server_.add(std::move(socket), implied_);
+      }
+    }
+
+   private:
+    void on_ready(std::uint32_t) override { accept_all(); }
+    Server& server_;
+    const VerifiedToken* implied_;
+    Port port_;
+  };
+
+  bool has_room() const { return connections_.size() < most_; }
+
+  void add(UniqueFd socket, const VerifiedToken* implied) {
+    auto connection =
+        std::make_unique<ClientConnection>(context_, std::move(socket), implied, [this](ClientConnection& gone) {
+          const auto found = connections_.find(&gone);
+          if (found == connections_.end()) return;
+          context_.reactor.retire(std::move(found->second));
+          connections_.erase(found);
+          // The queues may hold connections that did not fit before.
+          if (connections_.size() + 1 == most_) accept_later();
+        });
     auto* key = connection.get();
     connections_.emplace(key, std::move(connection));
   }
@@ -102,31 +143,38 @@ class Broker::Listener final : public net::Watcher {
     accept_scheduled_ = true;
     context_.reactor.after(kAcceptPause, [this] {
       accept_scheduled_ = false;
-      accept_all();
+      main_.accept_all();
+      tokenless_.accept_all();
     });
   }
 
   BrokerContext context_;
-  UniqueFd socket_;
+  VerifiedToken implied_;
   std::size_t most_ = most_connections();
   bool accept_scheduled_ = false;
   std::map<ClientConnection*, std::unique_ptr<ClientConnection>> connections_;
+  Listener main_;
+  Listener tokenless_;
 };
 
-Broker::Broker(net::Reactor& reactor, SessionState& session)
-    : listener_(std::make_unique<Listener>(reactor, session)) {}
+Broker::Broker(net::Reactor& reactor, SessionState& session, net::SessionCa& ca, BrokerOptions options)
+    : server_(std::make_unique<Server>(reactor, session, ca, std::move(options))) {}
 Broker::~Broker() = default;
 
 const std::string& Broker::authority() const {
-  return listener_->context().authority;
+  return server_->context().authority;
+}
+
+std::uint16_t Broker::tokenless_proxy_port() const {
+  return server_->tokenless_port();
 }
 
 void Broker::enforce_withdrawals() {
-  listener_->enforce_withdrawals();
+  server_->enforce_withdrawals();
 }
 
 bool Broker::holds_secret(std::string_view text) const {
-  return listener_->context().needles.found_in(text);
+  return server_->context().needles.found_in(text);
 }
 
 }  // namespace agentvault::broker

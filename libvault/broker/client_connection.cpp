@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "broker/stages.hpp"
+#include "broker/json_body.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -12,11 +12,15 @@ constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
 constexpr std::size_t kMaxBuffered = 256 * 1024;
+constexpr char kTlsHandshake = 0x16;  // first byte of a TLS connection (RFC 8446, section 5.1)
+constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 }  // namespace
 
-ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, std::function<void(ClientConnection&)> gone)
+ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
+                                   std::function<void(ClientConnection&)> gone)
     : context_(context),
+      admission_(context, implied),
       stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
       gone_(std::move(gone)) {
   arm_timer();
@@ -42,6 +46,16 @@ void ClientConnection::arm_timer() {
     close_now();
   });
   timer_armed_ = true;
+}
+
+void ClientConnection::enforce_withdrawals() {
+  if (exchange_) exchange_->enforce_withdrawals();
+  if (tunnel_) tunnel_->enforce_withdrawals();
+}
+
+/// The TLS handshake inside an intercepted tunnel is done.
+void ClientConnection::on_open() {
+  admission_.set_server_name(stream_->requested_host());
 }
 
 void ClientConnection::on_data(ByteView bytes) {
@@ -71,8 +85,17 @@ void ClientConnection::process_input() {
       case State::head:
         again = read_head();
         break;
+      case State::collecting:
+        again = collect_body();
+        break;
       case State::exchange:
         again = read_body();
+        break;
+      case State::entering:
+        again = enter();
+        break;
+      case State::tunnel:
+        again = read_tunnel();
         break;
       case State::discarding:
         again = discard_body();
@@ -87,7 +110,9 @@ void ClientConnection::process_input() {
   const bool full = in_.size() - used_ > kMaxBuffered;
   if (full && !stream_->paused()) stream_->pause();
   if (!full && stream_->paused()) stream_->resume();
-  if (input_ended_ && state_ != State::exchange) close_after_sending();
+  if (!input_ended_ || state_ == State::exchange) return;
+  if (state_ != State::tunnel) return close_after_sending();
+  if (used_ == in_.size()) tunnel_->end_sending();
 }
 
 void ClientConnection::process_soon() {
@@ -112,7 +137,7 @@ bool ClientConnection::read_head() {
     unreadable.number = context_.session.next_request();
     const Refusal refusal{bad->status, "malformed_request", "the request is refused: " + bad->reason,
                           "send plain, unambiguous HTTP/1.1"};
-    record(context_.session, unreadable, {}, refusal);
+    admission_.judge(unreadable, refusal);
     refuse(refusal, false);
     return false;
   }
@@ -129,29 +154,82 @@ void ClientConnection::begin_request(http::RequestHead head) {
   continue_expected_ = head.fields.lists("expect", "100-continue") && !body_.done() && !is_http10_;
   keep_alive_ = head.keep_alive();
 
-  Request request;
-  request.number = context_.session.next_request();
-  request.head = std::move(head);
-  auto refusal = route(context_.session, context_.authority, request);
-  if (!refusal) refusal = authenticate(context_.session, request);
-  policy::Decision decision;
-  if (!refusal) {
-    auto judgement = decide(context_.session, request, std::chrono::system_clock::now());
-    decision = judgement.decision;
-    refusal = std::move(judgement.refusal);
-  }
-  if (auto failure = record(context_.session, request, decision, refusal)) refusal = std::move(failure);
-  // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
-  if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_);
+  request_ = Request();
+  request_.number = context_.session.next_request();
+  request_.head = std::move(head);
+  auto refusal = admission_.route(request_);
+  if (refusal || !admission_.needs_body(request_)) return admit(std::move(refusal));
+  state_ = State::collecting;
+  if (continue_expected_) send("HTTP/1.1 100 Continue\r\n\r\n");
+  continue_expected_ = false;
+  process_soon();
+}
 
-  request.token = nullptr;  // judged; the next request may move it
+bool ClientConnection::collect_body() {
+  const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
+  used_ += body_.feed(rest, [this](ByteView part) {
+    if (request_.body.size() <= kMaxJsonBody) request_.body += as_text(part);
+  });
+  if (body_.failed()) {
+    admit(Refusal{400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"});
+    return false;
+  }
+  if (request_.body.size() > kMaxJsonBody) {
+    admit(Refusal{413, "body_too_large", "a body that a key goes into is larger than 4 MiB", "send a smaller one"});
+    return false;
+  }
+  if (!body_.done()) return false;
+  admit(std::nullopt);
+  return state_ != State::closing;
+}
+
+void ClientConnection::admit(std::optional<Refusal> refusal) {
+  refusal = admission_.judge(request_, std::move(refusal));
+  // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
+  if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_ && !body_.failed());
+  if (request_.head.method == "CONNECT") return begin_tunnel();
+  begin_exchange();
+}
+
+void ClientConnection::begin_exchange() {
   state_ = State::exchange;
   if (timer_armed_) context_.reactor.cancel(timer_);
   timer_armed_ = false;
-  exchange_ = std::make_unique<Exchange>(context_.session, context_.reactor, context_.pool, context_.needles, *this,
-                                         std::move(request));
+  exchange_ = std::make_unique<Exchange>(context_, *this, std::move(request_));
   if (body_.done()) exchange_->end_body({});
   exchange_->start();
+}
+
+void ClientConnection::begin_tunnel() {
+  inside_ = admission_.enter_tunnel(request_);
+  if (inside_ != Admission::Inside::opaque) {
+    send(kEstablished);
+    state_ = State::entering;
+    return arm_timer();
+  }
+  if (timer_armed_) context_.reactor.cancel(timer_);
+  timer_armed_ = false;
+  state_ = State::tunnel;
+  tunnel_ = std::make_unique<Tunnel>(context_, *this, std::move(request_));
+}
+
+/// TLS or not: the first byte tells.
+bool ClientConnection::enter() {
+  if (used_ == in_.size()) return false;
+  state_ = State::head;
+  if (inside_ != Admission::Inside::interception || in_[used_] != kTlsHandshake) return true;
+  const std::string received = in_.substr(used_);
+  in_.clear();
+  used_ = 0;
+  stream_->begin_tls(context_.ca.accept(admission_.intercepted_host()), as_bytes(received));
+  return false;
+}
+
+bool ClientConnection::read_tunnel() {
+  if (used_ == in_.size() || !tunnel_->wants_bytes()) return false;
+  tunnel_->send(as_bytes(std::string_view(in_).substr(used_)));
+  used_ = in_.size();
+  return true;
 }
 
 bool ClientConnection::read_body() {
@@ -219,6 +297,7 @@ void ClientConnection::close_now() {
     exchange_->abandon("the agent closed the connection");
     context_.reactor.retire(std::move(exchange_));
   }
+  if (tunnel_) context_.reactor.retire(std::move(tunnel_));
   alive_.reset();
   stream_->detach();
   auto gone = std::move(gone_);
@@ -228,6 +307,7 @@ void ClientConnection::close_now() {
 
 void ClientConnection::on_drained() {
   if (exchange_) exchange_->client_drained();
+  if (tunnel_) tunnel_->client_drained();
 }
 
 void ClientConnection::on_end() {
@@ -271,6 +351,32 @@ void ClientConnection::exchange_complete(bool keep_alive) {
 void ClientConnection::exchange_refused(const Refusal& refusal) {
   context_.reactor.retire(std::move(exchange_));
   refuse(refusal, body_.done() && keep_alive_ && !input_ended_);
+}
+
+/// A WebSocket: from here on bytes, until one side ends.
+void ClientConnection::exchange_upgraded() {
+  body_ = http::BodyDecoder({http::Framing::Kind::until_end, 0});
+  process_soon();
+}
+
+void ClientConnection::tunnel_open() {
+  send(kEstablished);
+  process_soon();
+}
+
+void ClientConnection::tunnel_refused(const Refusal& refusal) {
+  context_.reactor.retire(std::move(tunnel_));
+  refuse(refusal, keep_alive_ && !input_ended_);
+}
+
+void ClientConnection::tunnel_ended() {
+  if (input_ended_) return close_after_sending();
+  stream_->finish_sending();
+}
+
+void ClientConnection::tunnel_broken() {
+  stream_->reset_on_close();
+  close_now();
 }
 
 void ClientConnection::exchange_broken() {

@@ -5,51 +5,52 @@
 #include <memory>
 #include <string>
 
+#include "broker/admission.hpp"
 #include "broker/exchange.hpp"
 #include "broker/refusal.hpp"
+#include "broker/tunnel.hpp"
 #include "http/body.hpp"
 #include "net/stream.hpp"
 
 namespace agentvault::broker {
 
-/// What all connections of a broker share.
-struct BrokerContext {
-  net::Reactor& reactor;
-  SessionState& session;
-  UpstreamPool pool;
-  Needles needles;
-  std::string authority;  // "127.0.0.1:PORT"
-};
-
-class ClientConnection final : public net::Stream::Owner, public ExchangeClient {
+class ClientConnection final : public net::Stream::Owner, public ExchangeClient, public TunnelClient {
  public:
-  /// `gone` is called once, when the connection has ended; the object may be retired then.
-  ClientConnection(BrokerContext& context, UniqueFd socket, std::function<void(ClientConnection&)> gone);
+  /// `implied`: see Admission. `gone` is called once, when the connection has ended; the object may be retired then.
+  ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
+                   std::function<void(ClientConnection&)> gone);
   ~ClientConnection() override;
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
 
   /// Ends what is under way if its authority was withdrawn.
-  void enforce_withdrawals() {
-    if (exchange_) exchange_->enforce_withdrawals();
-  }
+  void enforce_withdrawals();
 
  private:
-  enum class State { head, exchange, discarding, closing };
+  /// What is expected of the agent next: a request, the body of one that is judged with it, the rest of one that goes
+  /// through or was refused, the first bytes inside a tunnel, anything inside an opaque one, nothing.
+  enum class State { head, collecting, exchange, discarding, entering, tunnel, closing };
 
   void process();
   void process_input();
   void process_soon();
   bool read_head();
   bool read_body();
+  bool collect_body();
   bool discard_body();
+  bool enter();
+  bool read_tunnel();
   void begin_request(http::RequestHead head);
+  void admit(std::optional<Refusal> refusal);
+  void begin_exchange();
+  void begin_tunnel();
   void refuse(const Refusal& refusal, bool keep_alive);
   void next_request(bool keep_alive);
   void close_after_sending();
   void close_now();
   void arm_timer();
 
+  void on_open() override;
   void on_data(ByteView bytes) override;
   void on_drained() override;
   void on_end() override;
@@ -60,16 +61,26 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient 
   void body_wanted() override;
   void exchange_complete(bool keep_alive) override;
   void exchange_refused(const Refusal& refusal) override;
+  void exchange_upgraded() override;
   void exchange_broken() override;
 
+  void tunnel_open() override;
+  void tunnel_refused(const Refusal& refusal) override;
+  void tunnel_ended() override;
+  void tunnel_broken() override;
+
   BrokerContext& context_;
+  Admission admission_;
   std::unique_ptr<net::Stream> stream_;
   std::function<void(ClientConnection&)> gone_;
   State state_ = State::head;
   std::string in_;
   std::size_t used_ = 0;  // of in_
   http::BodyDecoder body_{http::Framing{}};
+  Request request_;  // while it is judged
   std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<Tunnel> tunnel_;
+  Admission::Inside inside_ = Admission::Inside::broker;
   bool continue_expected_ = false;
   bool input_ended_ = false;
   bool is_head_ = false;

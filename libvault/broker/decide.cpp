@@ -1,12 +1,21 @@
 #include "broker/stages.hpp"
+#include "policy/rule.hpp"
 
 namespace agentvault::broker {
 namespace {
 
+std::uint64_t unix_seconds(std::chrono::system_clock::time_point now) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
+}
+
+Refusal expired() {
+  return {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""};
+}
+
 Refusal unmet_refusal(token::Unmet unmet) {
   switch (unmet) {
     case token::Unmet::expired:
-      return {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""};
+      return expired();
     case token::Unmet::other_credential:
       return {401, "token_other_credential", "the token is for another credential",
               "use the token of this credential's own environment variable"};
@@ -22,33 +31,54 @@ bool under_base(const std::string& path, const std::string& base) {
   return path.starts_with(base) && (path.size() == base.size() || path[base.size()] == '/');
 }
 
-}  // namespace
+/// Paths are a credential's own: a token that is narrowed to some of them opens no other host.
+std::string_view judged_path(const Request& request) {
+  return request.grant != nullptr ? std::string_view(request.target.path) : std::string_view();
+}
 
-Judgement decide(SessionState& session, const Request& request, std::chrono::system_clock::time_point now) {
-  const auto& binding = request.grant->binding;
-  if (auto withdrawn = session.withdrawals().judge(request.grant->name, request.token_ids)) return {{}, withdrawn};
-  if (!session.lease().alive()) {
-    return {{}, Refusal{401, "token_expired", "the session has ended", "start a new one with \"agentvault exec\""}};
-  }
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
-  const token::Facts facts{static_cast<std::uint64_t>(seconds), request.grant->name, request.head.method,
-                           request.target.path};
-  if (const auto unmet = token::first_unmet(request.token->token, facts)) return {{}, unmet_refusal(*unmet)};
-  if (request.grant->suspended()) {
-    return {{},
-            Refusal{403, "credential_suspended", "the upstream sent this credential's secret back too often",
-                    "start a new session, and keep away from endpoints that reflect requests"}};
+Judgement decide_egress(const Egress& egress, const Request& request) {
+  const auto& upstream = request.upstream;
+  if (egress.permits(upstream.host, upstream.port)) return {"egress " + egress.text(), std::nullopt};
+  return {"", Refusal{403, "egress_denied", "this session may not reach " + upstream.authority(),
+                      "its egress is " + egress.text() + ": \"agentvault exec --egress\" names other hosts"}};
+}
+
+Judgement decide_credential(const Request& request) {
+  const auto& grant = *request.grant;
+  const auto& binding = grant.binding;
+  if (grant.suspended()) {
+    return {"", Refusal{403, "credential_suspended", "the upstream sent this credential's secret back too often",
+                        "start a new session, and keep away from endpoints that reflect requests"}};
   }
   if (!under_base(request.target.path, binding.base)) {
-    return {{},
-            Refusal{403, "outside_base", "the path is not under " + binding.base,
-                    "the credential is bound to " + binding.origin.text() + binding.base}};
+    return {"", Refusal{403, "outside_base", "the path is not under " + binding.base,
+                        "the credential is bound to " + binding.origin.text() + binding.base}};
   }
   const auto decision = policy::decide(binding.rules, request.head.method, request.target.path);
-  if (decision.allowed) return {decision, std::nullopt};
-  return {decision,
-          Refusal{403, "policy_denied", "the policy does not allow this request (" + policy::explain(decision) + ")",
-                  "\"agentvault show " + request.grant->name + "\" lists the rules"}};
+  const auto reason = policy::explain(decision);
+  if (decision.allowed) return {reason, std::nullopt};
+  return {reason, Refusal{403, "policy_denied", "the policy does not allow this request (" + reason + ")",
+                          "\"agentvault show " + grant.name + "\" lists the rules"}};
+}
+
+}  // namespace
+
+std::optional<Refusal> judge_token(SessionState& session, const Request& request,
+                                   std::chrono::system_clock::time_point now) {
+  if (auto withdrawn = session.withdrawals().judge(request.credential(), request.token_ids)) return withdrawn;
+  if (!session.lease().alive()) {
+    return Refusal{401, "token_expired", "the session has ended", "start a new one with \"agentvault exec\""};
+  }
+  if (request.not_after && unix_seconds(now) > *request.not_after) return expired();
+  return std::nullopt;
+}
+
+Judgement decide(SessionState& session, const Egress& egress, const Request& request,
+                 std::chrono::system_clock::time_point now) {
+  if (auto refusal = judge_token(session, request, now)) return {"", std::move(refusal)};
+  const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, judged_path(request)};
+  if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
+  return request.grant != nullptr ? decide_credential(request) : decide_egress(egress, request);
 }
 
 }  // namespace agentvault::broker

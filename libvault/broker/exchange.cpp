@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "broker/stages.hpp"
+#include "broker/taken_tokens.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -15,49 +16,34 @@ namespace {
 /// Hints of the upstream about how to reach it directly: not for whoever must go through the broker.
 constexpr std::array kNotPassedOn{"alt-svc", "strict-transport-security", "content-length"};
 
-bool is_identity(const http::ResponseHead& head) {
-  for (const auto& field : head.fields.list()) {
-    if (equal_ignoring_case(field.name, "content-encoding") && !equal_ignoring_case(field.value, "identity"))
-      return false;
-  }
-  return true;
-}
+constexpr std::size_t kMostDecoded = 4096;
+
+/// What a body is called by its bytes: no longer true of a decoded one.
+constexpr std::array kOfEncodedBody{"content-encoding", "content-md5", "content-digest"};
 
 }  // namespace
 
-Exchange::Exchange(SessionState& session, net::Reactor& reactor, UpstreamPool& pool, const Needles& needles,
-                   ExchangeClient& client, Request request)
-    : session_(session),
-      reactor_(reactor),
-      pool_(pool),
+Exchange::Exchange(BrokerContext& context, ExchangeClient& client, Request request)
+    : session_(context.session),
+      pool_(context.pool),
       client_(client),
       request_(std::move(request)),
-      scrubber_(needles) {}
+      scrubber_(context.needles),
+      deadline_(context.reactor) {
+  // Open streams end with the token that opened them.
+  deadline_.arm(session_, request_, [this] {
+    abandon("the token expired");
+    if (head_passed_on_) return client_.exchange_broken();
+    client_.exchange_refused(token_expired());
+  });
+}
 
 Exchange::~Exchange() {
   abandon("the session ended");
 }
 
-/// Open streams end with the token that opened them.
-void Exchange::arm_deadline() {
-  using std::chrono::milliseconds;
-  auto left = std::chrono::duration_cast<milliseconds>(session_.lease().hard_end() - net::boot_time());
-  if (request_.not_after) {
-    const auto end = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(*request_.not_after) + 1);
-    left = std::min(left, std::chrono::duration_cast<milliseconds>(end - std::chrono::system_clock::now()));
-  }
-  deadline_ = reactor_.after(left, [this] {
-    deadline_.reset();
-    abandon("the token expired");
-    if (head_passed_on_) return client_.exchange_broken();
-    client_.exchange_refused(
-        {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""});
-  });
-}
-
 void Exchange::start() {
-  if (!deadline_) arm_deadline();
-  upstream_ = &pool_.acquire(request_.pool_key, request_.grant->binding, request_.head.method, *this);
+  upstream_ = &pool_.acquire(request_.pool_key, request_.upstream, {request_.head.method, request_.websocket}, *this);
 }
 
 void Exchange::upstream_ready() {
@@ -67,6 +53,7 @@ void Exchange::upstream_ready() {
     return upstream_failed({503, "out_of_memory", error.what(), "try again when fewer requests are under way"});
   }
   ready_ = true;
+  body_sent_ = body_sent_ || request_.has_body_hole();
   client_.body_wanted();
 }
 
@@ -85,10 +72,12 @@ void Exchange::send_body(ByteView bytes) {
 
 void Exchange::end_body(const http::Fields& trailers) {
   body_ended_ = true;
-  if (upstream_ == nullptr || request_.head.framing.kind != http::Framing::Kind::chunked) return;
+  if (upstream_ == nullptr || request_.has_body_hole() || request_.head.framing.kind != http::Framing::Kind::chunked) {
+    return;
+  }
   http::Fields passed_on = trailers;
   // A trailer must not become what a header may not be.
-  remove_authorization(passed_on, request_.grant->binding);
+  remove_authorization(passed_on, request_.grant != nullptr ? &request_.grant->binding : nullptr);
   remove_overrides(passed_on);
   for (const char* name : {"host", "cookie", "content-length", "content-encoding", "content-type"}) {
     passed_on.remove(name);
@@ -103,38 +92,86 @@ void Exchange::end_body(const http::Fields& trailers) {
 }
 
 void Exchange::upstream_head(const http::ResponseHead& head, const http::Framing& framing) {
-  if (!is_identity(head) && framing.kind != http::Framing::Kind::none) {
-    return upstream_failed({502, "encoded_response",
-                            "the upstream sent an encoded body although identity was asked for",
-                            "this version cannot scrub it, so it is not passed on"});
+  if (head.status == 101) return pass_on_upgrade(head);
+  if (!begin_decoding(head, framing)) {
+    return upstream_failed({502, "encoded_response", "the upstream sent a body in an encoding that was not asked for",
+                            "it cannot be searched for secrets, so it is not passed on"});
   }
+  pass_on_head(head, framing);
+}
+
+/// Identity was asked for. Some servers send something else all the same.
+bool Exchange::begin_decoding(const http::ResponseHead& head, const http::Framing& framing) {
+  const auto codings = http::content_codings(head.fields);
+  if (codings.empty() || framing.kind == http::Framing::Kind::none) return true;
+  decoder_ = http::make_decoder(codings);
+  return decoder_ != nullptr;
+}
+
+http::Fields Exchange::scrubbed_fields(const http::Fields& fields) {
+  http::Fields out = fields;
+  http::remove_hop_by_hop(out);
+  for (const char* name : kNotPassedOn) out.remove(name);
+  for (auto& field : out.list()) {
+    scrubber_.whole(field.name);
+    scrubber_.whole(field.value);
+  }
+  return out;
+}
+
+void Exchange::pass_on_head(const http::ResponseHead& head, const http::Framing& framing) {
   status_ = head.status;
-  http::Fields fields = head.fields;
-  http::remove_hop_by_hop(fields);
+  http::Fields fields = scrubbed_fields(head.fields);
   // Written anew, since an upstream could spell something else in its zeros.
   const auto* length = head.fields.find("content-length");
   const auto parsed_length = length != nullptr ? parse_unsigned(*length) : std::nullopt;
   std::string told_length = parsed_length ? std::to_string(*parsed_length) : "";
   scrubber_.whole(told_length);
-  for (const char* name : kNotPassedOn) fields.remove(name);
-  for (auto& field : fields.list()) {
-    scrubber_.whole(field.name);
-    scrubber_.whole(field.value);
-  }
   using Kind = http::Framing::Kind;
-  const bool unknown_length = framing.kind == Kind::chunked || framing.kind == Kind::until_end;
+  if (decoder_) {
+    for (const char* name : kOfEncodedBody) fields.remove(name);
+  }
+  const bool unknown_length = decoder_ || framing.kind == Kind::chunked || framing.kind == Kind::until_end;
   chunked_to_client_ = unknown_length && request_.head.minor_version == 1;
   close_ends_body_ = unknown_length && !chunked_to_client_;
   std::string out = "HTTP/1.1 " + std::to_string(head.status) + " " + reason_phrase(head.status) + "\r\n";
   http::write_fields(fields, out);
-  if (framing.kind == Kind::length || (framing.kind == Kind::none && !told_length.empty() && head.status != 204)) {
-    out += "Content-Length: " + told_length + "\r\n";
-  }
+  const bool told = framing.kind == Kind::length || (framing.kind == Kind::none && !told_length.empty());
+  if (told && !unknown_length && head.status != 204) out += "Content-Length: " + told_length + "\r\n";
   if (chunked_to_client_) out += "Transfer-Encoding: chunked\r\n";
   if (close_ends_body_ || !request_.head.keep_alive() || !body_ended_) out += "Connection: close\r\n";
   out += "\r\n";
   head_passed_on_ = true;
   client_.send(out);
+}
+
+void Exchange::pass_on_upgrade(const http::ResponseHead& head) {
+  if (!http::completes_websocket(head, *request_.head.fields.find("sec-websocket-key"))) {
+    return upstream_failed({502, "bad_websocket", "the upstream did not complete the WebSocket handshake",
+                            "does it speak WebSocket there?"});
+  }
+  status_ = head.status;
+  websocket_ = std::make_unique<WebSocketScrubber>(scrubber_);
+  close_ends_body_ = true;
+  std::string out = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+  http::write_fields(scrubbed_fields(head.fields), out);
+  out += "\r\n";
+  head_passed_on_ = true;
+  client_.send(out);
+  client_.exchange_upgraded();
+}
+
+/// Decodes and scrubs. False: the upstream broke the rules.
+bool Exchange::clean(ByteView bytes, std::string& out) {
+  if (websocket_) return websocket_->feed(bytes, out);
+  if (!decoder_) {
+    scrubber_.feed(bytes, out);
+    return true;
+  }
+  return decoder_->feed(bytes, [&](ByteView part) {
+    scrubber_.feed(part, out);
+    return true;
+  });
 }
 
 void Exchange::emit(const std::string& clean) {
@@ -150,24 +187,29 @@ void Exchange::emit(const std::string& clean) {
 
 void Exchange::upstream_body(ByteView bytes) {
   bytes_received_ += bytes.size();
-  std::string clean;
-  scrubber_.feed(bytes, clean);
-  emit(clean);
+  // A little at a time where it is decoded: a small piece may expand to a large one.
+  const std::size_t step = decoder_ ? kMostDecoded : bytes.size();
+  for (std::size_t at = 0; at < bytes.size(); at += step) {
+    std::string out;
+    if (!clean(bytes.subspan(at, std::min(step, bytes.size() - at)), out)) return malformed_body();
+    emit(out);
+  }
   if (client_.congested()) upstream_->pause();
 }
 
+void Exchange::malformed_body() {
+  upstream_failed({502, "upstream_broken", request_.upstream.authority() + " sent a malformed body", "try again"});
+}
+
 void Exchange::upstream_done(const http::Fields& trailers) {
+  if (decoder_ && !decoder_->finish()) return malformed_body();
   std::string rest;
   scrubber_.finish(rest);
   emit(rest);
   if (chunked_to_client_) {
     http::Fields passed_on = trailers;
-    http::remove_hop_by_hop(passed_on);
     for (const char* name : {"content-length", "content-encoding", "content-type"}) passed_on.remove(name);
-    for (auto& field : passed_on.list()) {
-      scrubber_.whole(field.name);
-      scrubber_.whole(field.value);
-    }
+    passed_on = scrubbed_fields(passed_on);
     std::string last;
     http::write_last_chunk(passed_on, last);
     client_.send(last);
@@ -220,7 +262,7 @@ void Exchange::abandon(const std::string& why) {
 }
 
 void Exchange::enforce_withdrawals() {
-  const auto refusal = session_.withdrawals().judge(request_.grant->name, request_.token_ids);
+  const auto refusal = session_.withdrawals().judge(request_.credential(), request_.token_ids);
   if (!refusal) return;
   abandon(refusal->code);
   if (head_passed_on_) return client_.exchange_broken();
@@ -230,8 +272,7 @@ void Exchange::enforce_withdrawals() {
 void Exchange::settle(const std::string& ended) {
   if (settled_) return;
   settled_ = true;
-  if (deadline_) reactor_.cancel(*deadline_);
-  deadline_.reset();
+  deadline_.cancel();
   const std::set<std::size_t> owners(scrubber_.hits().begin(), scrubber_.hits().end());
   for (const auto owner : owners) {
     auto& grant = session_.grants()[owner];

@@ -7,9 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "broker/context.hpp"
+#include "broker/deadline.hpp"
 #include "broker/request.hpp"
-#include "broker/scrub.hpp"
-#include "broker/upstream.hpp"
+#include "broker/websocket_scrubber.hpp"
+#include "http/content_decoder.hpp"
 
 namespace agentvault::broker {
 
@@ -24,14 +26,15 @@ class ExchangeClient {
   /// The response is complete, or (refusal) there will be none. The exchange may be destroyed after this.
   virtual void exchange_complete(bool keep_alive) = 0;
   virtual void exchange_refused(const Refusal& refusal) = 0;
+  /// The response was "101 Switching Protocols": bytes go both ways from here on.
+  virtual void exchange_upgraded() = 0;
   /// The response broke off in the middle: nothing but cutting the connection tells the agent so.
   virtual void exchange_broken() = 0;
 };
 
 class Exchange final : public UpstreamUser {
  public:
-  Exchange(SessionState& session, net::Reactor& reactor, UpstreamPool& pool, const Needles& needles,
-           ExchangeClient& client, Request request);
+  Exchange(BrokerContext& context, ExchangeClient& client, Request request);
   ~Exchange() override;
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -58,17 +61,23 @@ class Exchange final : public UpstreamUser {
   void upstream_drained() override;
   void upstream_failed(const Refusal& refusal) override;
 
-  void arm_deadline();
   bool worth_another_try() const;
+  bool begin_decoding(const http::ResponseHead& head, const http::Framing& framing);
+  void pass_on_head(const http::ResponseHead& head, const http::Framing& framing);
+  void pass_on_upgrade(const http::ResponseHead& head);
+  http::Fields scrubbed_fields(const http::Fields& fields);
+  void malformed_body();
+  bool clean(ByteView bytes, std::string& out);
   void emit(const std::string& clean);
   void settle(const std::string& ended);
 
   SessionState& session_;
-  net::Reactor& reactor_;
   UpstreamPool& pool_;
   ExchangeClient& client_;
   Request request_;
   Scrubber scrubber_;
+  std::unique_ptr<http::ContentDecoder> decoder_;  // null: identity
+  std::unique_ptr<WebSocketScrubber> websocket_;   // after a 101
   UpstreamConnection* upstream_ = nullptr;
   bool ready_ = false;
   bool tried_again_ = false;
@@ -78,7 +87,7 @@ class Exchange final : public UpstreamUser {
   bool chunked_to_client_ = false;
   bool close_ends_body_ = false;
   bool settled_ = false;
-  std::optional<net::Reactor::TimerId> deadline_;
+  Deadline deadline_;
   int status_ = 0;
   std::uint64_t bytes_sent_ = 0;
   std::uint64_t bytes_received_ = 0;

@@ -4,19 +4,19 @@
 
 namespace agentvault::broker {
 
-std::optional<Refusal> record(SessionState& session, const Request& request, const policy::Decision& decision,
-                              const std::optional<Refusal>& refusal) {
+std::optional<Refusal> record(SessionState& session, const Request& request, const Judgement& judgement) {
   audit::RequestDecided event;
   event.request = request.number;
   if (request.token != nullptr) {
     event.token = request.token->id;
     event.chain = request.token->chain;
   }
-  event.credential = request.grant != nullptr ? request.grant->name : "";
+  event.credential = request.credential();
+  if (!request.upstream.host.empty()) event.host = request.upstream.authority();
   event.method = request.head.method;
   event.path = request.target.path;
-  event.allowed = !refusal;
-  event.reason = refusal ? refusal->code : policy::explain(decision);
+  event.allowed = !judgement.refusal;
+  event.reason = judgement.refusal ? judgement.refusal->code : judgement.reason;
   try {
     session.segment().write(event);
   } catch (const Error& error) {

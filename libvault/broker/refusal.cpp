@@ -21,6 +21,8 @@ const char* reason_phrase(int status) {
   switch (status) {
     case 100:
       return "Continue";
+    case 101:
+      return "Switching Protocols";
     case 200:
       return "OK";
     case 400:
@@ -31,8 +33,12 @@ const char* reason_phrase(int status) {
       return "Forbidden";
     case 404:
       return "Not Found";
+    case 407:
+      return "Proxy Authentication Required";
     case 408:
       return "Request Timeout";
+    case 413:
+      return "Content Too Large";
     case 414:
       return "URI Too Long";
     case 417:
@@ -62,6 +68,7 @@ std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_bod
   std::string out = "HTTP/1.1 " + std::to_string(refusal.status) + " " + reason_phrase(refusal.status) + "\r\n";
   out += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   if (refusal.status == 401) out += "WWW-Authenticate: Bearer realm=\"agentvault\", Basic realm=\"agentvault\"\r\n";
+  if (refusal.status == 407) out += "Proxy-Authenticate: Basic realm=\"agentvault\"\r\n";
   if (!keep_alive) out += "Connection: close\r\n";
   out += "\r\n";
   return with_body ? out + body : out;

@@ -3,38 +3,59 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
+#include "broker/egress.hpp"
 #include "broker/refusal.hpp"
 #include "broker/request.hpp"
-#include "policy/rule.hpp"
 
 namespace agentvault::broker {
 
-/// Base-URL mode: "/<credential>/..." names the grant, what follows is the upstream's target. `authority` is the
-/// broker's own, which Host must name: a request meant for another server is misdirected.
-std::optional<Refusal> route(SessionState& session, const std::string& authority, Request& request);
+/// The credentials that are bound to exactly this host and port.
+std::vector<Grant*> grants_for(SessionState& session, const std::string& host, std::uint16_t port);
 
-/// Finds the token, verifies it, and takes every authorization of the client's out of the request.
-std::optional<Refusal> authenticate(SessionState& session, Request& request);
+/// A tunnel whose inside the broker reads, because credentials are bound to its target.
+struct Interception {
+  std::string host;
+  std::uint16_t port = 0;
+  std::string server_name;  // of the TLS handshake inside; "" without
+  VerifiedToken token;      // with which the tunnel was asked for
+};
 
-/// Takes out what claims to authorize, under every name that clients and this binding use.
-void remove_authorization(http::Fields& fields, const provider::Binding& binding);
-/// Takes out what would make an upstream obey another method, path or host than the one that was judged. Some stacks
-/// read `_` in a name as `-`.
-void remove_overrides(http::Fields& fields);
+/// "/<credential>/...": what follows is the upstream's target. `authority` is the broker's own, which Host must name: a
+/// request meant for another server is misdirected.
+std::optional<Refusal> route_base_url(SessionState& session, const std::string& authority, Request& request);
+/// An absolute URL, as clients send them to proxies.
+std::optional<Refusal> route_proxied(SessionState& session, Request& request);
+/// Inside an intercepted tunnel: Host and SNI must name its target.
+std::optional<Refusal> route_intercepted(SessionState& session, const Interception& interception, Request& request);
+/// CONNECT host:port.
+std::optional<Refusal> route_connect(Request& request);
+
+/// Proxy-Authorization: `implied` stands for a missing one, where that is allowed; else it may be null.
+std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedToken* implied, Request& request);
+/// Chooses the credential, finds the token, verifies it, and takes every authorization of the client's out. Where a
+/// request without any may go bare, no credential remains chosen.
+std::optional<Refusal> authenticate(SessionState& session, const Egress& egress, Request& request);
+/// A request that no credential goes with: it must not carry a token.
+std::optional<Refusal> authenticate_plain(Request& request);
+
+/// Whether withdrawals, lease and expiry leave the request its token.
+std::optional<Refusal> judge_token(SessionState& session, const Request& request,
+                                   std::chrono::system_clock::time_point now);
 
 struct Judgement {
-  policy::Decision decision;
+  std::string reason;  // for the log: what allowed it
   std::optional<Refusal> refusal;
 };
-/// Withdrawals, lease, caveats, base path, rules.
-Judgement decide(SessionState& session, const Request& request, std::chrono::system_clock::time_point now);
+/// judge_token(), caveats, and then: base path and rules, or egress for a request without a credential.
+Judgement decide(SessionState& session, const Egress& egress, const Request& request,
+                 std::chrono::system_clock::time_point now);
 
 /// Writes the decision to the audit log. A refusal here means: it could not be written, forward nothing.
-std::optional<Refusal> record(SessionState& session, const Request& request, const policy::Decision& decision,
-                              const std::optional<Refusal>& refusal);
+std::optional<Refusal> record(SessionState& session, const Request& request, const Judgement& judgement);
 
-/// The head as the upstream gets it, with the real secret in its place.
+/// The head as the upstream gets it, with the real secret in its place; with it the body, where the secret goes there.
 SecretBytes inject(const Request& request);
 
 }  // namespace agentvault::broker

@@ -3,110 +3,87 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
-#include "net/address_guard.hpp"
 
 namespace agentvault::broker {
 namespace {
 
-constexpr std::chrono::seconds kConnectTimeout{10};
 constexpr std::chrono::minutes kSilenceTimeout{10};  // models think long
 constexpr std::chrono::seconds kIdleTimeout{30};
 constexpr std::size_t kMaxIdle = 256;
 constexpr int kMaxInformational = 16;
 
-Refusal unreachable(const net::Origin& origin, const std::string& why) {
-  const bool certificate = why.starts_with("certificate");
-  return {502, certificate ? "upstream_certificate" : "upstream_unreachable",
-          "cannot reach " + origin.text() + ": " + printable(why),
-          certificate ? "is the clock right? A private CA is named with \"agentvault add --ca-file\""
-                      : "is the service up, and does this machine reach it?"};
-}
-
-Refusal broken(const net::Origin& origin, const std::string& why) {
-  return {502, "upstream_broken", origin.text() + " broke off: " + printable(why), "try again"};
+Refusal broken(const net::Endpoint& endpoint, const std::string& why) {
+  return {502, "upstream_broken", endpoint.authority() + " broke off: " + printable(why), "try again"};
 }
 
 }  // namespace
 
-UpstreamConnection::UpstreamConnection(UpstreamPool& pool, std::string key, const provider::Binding& binding)
-    : pool_(pool), key_(std::move(key)), origin_(binding.origin), ca_pem_(binding.ca_pem) {}
+Refusal dial_refusal(const net::Endpoint& endpoint, const net::DialFailure& failure) {
+  using Kind = net::DialFailure::Kind;
+  switch (failure.kind) {
+    case Kind::address_refused:
+      return {502, "address_refused", printable(failure.text),
+              "a credential reaches such an address only if its --url names the address itself or localhost"};
+    case Kind::certificate:
+      return {502, "upstream_certificate", "cannot reach " + endpoint.authority() + ": " + printable(failure.text),
+              "is the clock right? A private CA is named with \"agentvault add --ca-file\""};
+    default:
+      return {502, "upstream_unreachable", "cannot reach " + endpoint.authority() + ": " + printable(failure.text),
+              "is the service up, and does this machine reach it?"};
+  }
+}
+
+UpstreamConnection::UpstreamConnection(UpstreamPool& pool, std::string key, net::Endpoint endpoint)
+    : pool_(pool), key_(std::move(key)), endpoint_(std::move(endpoint)) {}
 
 UpstreamConnection::~UpstreamConnection() {
   if (timer_armed_) pool_.reactor_.cancel(timer_);
 }
 
-void UpstreamConnection::begin(UpstreamUser& user, const std::string& method) {
+void UpstreamConnection::begin(UpstreamUser& user, const UpstreamRequest& request) {
   user_ = &user;
-  method_ = method;
+  request_ = request;
   informational_ = 0;
   written_ = false;
   last_activity_ = net::boot_time();
-  arm_timer();
-  std::weak_ptr<bool> alive = alive_;
-  if (open_) {
-    reused_ = true;
-    pool_.reactor_.defer([this, alive] {
-      if (!alive.expired() && user_ != nullptr) user_->upstream_ready();
-    });
+  if (!open_) {
+    dial_ = pool_.network_.dial(
+        endpoint_, [this](auto stream, const auto&, const auto& failure) { dialled(std::move(stream), failure); });
     return;
   }
-  pool_.resolver_.resolve(
-      origin_.host, origin_.port, [this, alive](std::vector<net::Address> found, const std::string& error) {
-        if (alive.expired()) return;
-        if (found.empty()) return fail(unreachable(origin_, "the name does not resolve (" + error + ")"));
-        const bool local_allowed = origin_.names_local_address();
-        for (const auto& address : found) {
-          // Judged is the very address that will be dialled.
-          const auto kind = net::classify_on_this_machine(address);
-          if (kind == net::AddressClass::open || (kind == net::AddressClass::local && local_allowed)) {
-            addresses_.push_back(address);
-          }
-        }
-        if (addresses_.empty()) {
-          return fail({502, "address_refused",
-                       origin_.host + " points to a private or local address (" + found.front().text() + ")",
-                       "a credential reaches such an address only if its --url names the address itself or localhost"});
-        }
-        connect();
-      });
+  arm_timer();
+  reused_ = true;
+  std::weak_ptr<bool> alive = alive_;
+  pool_.reactor_.defer([this, alive] {
+    if (!alive.expired() && user_ != nullptr) user_->upstream_ready();
+  });
 }
 
-void UpstreamConnection::connect() {
-  const net::Address address = addresses_.front();
-  addresses_.erase(addresses_.begin());
-  try {
-    stream_ =
-        std::make_unique<net::Stream>(pool_.reactor_, address, pool_.tls_for(ca_pem_).connect(origin_.host), *this);
-  } catch (const Error& error) {
-    fail(unreachable(origin_, error.what()));
-  }
+void UpstreamConnection::dialled(std::unique_ptr<net::Stream> stream, const std::optional<net::DialFailure>& failure) {
+  pool_.reactor_.retire(std::move(dial_));
+  if (failure) return fail(dial_refusal(endpoint_, *failure));
+  stream_ = std::move(stream);
+  stream_->set_owner(*this);
+  open_ = true;
+  last_activity_ = net::boot_time();
+  arm_timer();
+  if (user_ != nullptr) user_->upstream_ready();
 }
 
 void UpstreamConnection::arm_timer() {
   if (timer_armed_) pool_.reactor_.cancel(timer_);
   timer_armed_ = true;
-  const std::chrono::milliseconds limit = user_ == nullptr ? std::chrono::milliseconds(kIdleTimeout)
-                                          : open_          ? std::chrono::milliseconds(kSilenceTimeout)
-                                                           : std::chrono::milliseconds(kConnectTimeout);
+  const std::chrono::milliseconds limit =
+      user_ == nullptr ? std::chrono::milliseconds(kIdleTimeout) : std::chrono::milliseconds(kSilenceTimeout);
   const auto left = limit - std::chrono::duration_cast<std::chrono::milliseconds>(net::boot_time() - last_activity_);
   timer_ = pool_.reactor_.after(std::max(left, std::chrono::milliseconds(1)), [this, limit] {
     timer_armed_ = false;
-    // Silent is who says nothing although somebody listens.
-    if (user_ != nullptr && open_ && stream_->paused()) last_activity_ = net::boot_time();
+    // Silent is who says nothing although somebody listens and it was asked something.
+    if (user_ != nullptr && (stream_->paused() || upgraded_)) last_activity_ = net::boot_time();
     if (net::boot_time() - last_activity_ < limit) return arm_timer();
     if (user_ == nullptr) return pool_.drop(*this);
-    if (!open_) return try_next_address("no answer in 10 s");
-    fail({504, "upstream_timeout", origin_.text() + " has been silent for 10 minutes", "try again"});
+    fail({504, "upstream_timeout", endpoint_.authority() + " has been silent for 10 minutes", "try again"});
   });
-}
-
-void UpstreamConnection::try_next_address(const std::string& last_error) {
-  if (addresses_.empty()) return fail(unreachable(origin_, last_error));
-  if (stream_) stream_->detach();
-  pool_.reactor_.retire(std::move(stream_));
-  last_activity_ = net::boot_time();
-  arm_timer();
-  connect();
 }
 
 void UpstreamConnection::fail(const Refusal& refusal) {
@@ -118,17 +95,10 @@ void UpstreamConnection::fail(const Refusal& refusal) {
   user->upstream_failed(refusal);
 }
 
-void UpstreamConnection::on_open() {
-  open_ = true;
-  last_activity_ = net::boot_time();
-  arm_timer();
-  if (user_ != nullptr) user_->upstream_ready();
-}
-
 void UpstreamConnection::on_data(ByteView bytes) {
   last_activity_ = net::boot_time();
   if (user_ == nullptr) return pool_.drop(*this);  // nobody asked: whatever this is, it is no answer
-  if (!written_) return fail(broken(origin_, "an answer came before the request"));
+  if (!written_) return fail(broken(endpoint_, "an answer came before the request"));
   if (body_) return read_body(bytes);
   in_.append(as_text(bytes));
   read_head();
@@ -138,26 +108,34 @@ void UpstreamConnection::read_head() {
   for (;;) {
     auto parsed = http::parse_response_head(in_);
     if (std::holds_alternative<http::Incomplete>(parsed)) return;
-    if (const auto* bad = std::get_if<http::Malformed>(&parsed)) return fail(broken(origin_, bad->reason));
+    if (const auto* bad = std::get_if<http::Malformed>(&parsed)) return fail(broken(endpoint_, bad->reason));
     auto& [head, size] = std::get<http::Parsed<http::ResponseHead>>(parsed);
     in_.erase(0, size);
+    if (head.status == 101 && request_.websocket) {
+      upgraded_ = true;
+      return begin_body(head, {http::Framing::Kind::until_end, 0});
+    }
     if (head.status < 200) {
       // 100 and 103 are for us; taking one for the answer would give the next request this one's response.
       if (head.status == 101 || ++informational_ > kMaxInformational) {
-        return fail(broken(origin_, "an unexpected 1xx response"));
+        return fail(broken(endpoint_, "an unexpected 1xx response"));
       }
       continue;
     }
-    const auto framing = http::response_framing(head, method_);
-    if (!framing) return fail(broken(origin_, "ambiguous framing"));
-    keep_alive_ = head.keep_alive() && framing->kind != http::Framing::Kind::until_end;
-    body_ = std::make_unique<http::BodyDecoder>(*framing);
-    user_->upstream_head(head, *framing);
-    if (user_ == nullptr) return;
-    const std::string rest = std::move(in_);
-    in_.clear();
-    return read_body(as_bytes(rest));
+    const auto framing = http::response_framing(head, request_.method);
+    if (!framing) return fail(broken(endpoint_, "ambiguous framing"));
+    return begin_body(head, *framing);
   }
+}
+
+void UpstreamConnection::begin_body(const http::ResponseHead& head, const http::Framing& framing) {
+  keep_alive_ = head.keep_alive() && framing.kind != http::Framing::Kind::until_end;
+  body_ = std::make_unique<http::BodyDecoder>(framing);
+  user_->upstream_head(head, framing);
+  if (user_ == nullptr) return;
+  const std::string rest = std::move(in_);
+  in_.clear();
+  read_body(as_bytes(rest));
 }
 
 void UpstreamConnection::read_body(ByteView bytes) {
@@ -165,7 +143,7 @@ void UpstreamConnection::read_body(ByteView bytes) {
     if (user_ != nullptr) user_->upstream_body(part);
   });
   if (user_ == nullptr) return;
-  if (body_->failed()) return fail(broken(origin_, "a malformed body"));
+  if (body_->failed()) return fail(broken(endpoint_, "a malformed body"));
   if (!body_->done()) return;
   if (used < bytes.size()) keep_alive_ = false;  // bytes that nobody asked for: never reuse
   complete();
@@ -191,28 +169,26 @@ void UpstreamConnection::on_end() {
     body_->end_of_input();
     if (body_->done()) return complete();
   }
-  fail(broken(origin_, "the connection was closed before the response was complete"));
+  fail(broken(endpoint_, "the connection was closed before the response was complete"));
 }
 
 void UpstreamConnection::on_failure(const std::string& reason) {
-  if (!open_ && user_ != nullptr && !reason.starts_with("certificate")) return try_next_address(reason);
-  const bool was_open = open_;
   open_ = false;
-  fail(was_open ? broken(origin_, reason) : unreachable(origin_, reason));
+  fail(broken(endpoint_, reason));
 }
 
-UpstreamConnection& UpstreamPool::acquire(const std::string& key, const provider::Binding& binding,
-                                          const std::string& method, UpstreamUser& user) {
+UpstreamConnection& UpstreamPool::acquire(const std::string& key, const net::Endpoint& endpoint,
+                                          const UpstreamRequest& request, UpstreamUser& user) {
   UpstreamConnection* connection = nullptr;
   if (const auto found = idle_.find(key); found != idle_.end()) {
     connection = found->second;
     idle_.erase(found);
   } else {
-    auto made = std::make_unique<UpstreamConnection>(*this, key, binding);
+    auto made = std::make_unique<UpstreamConnection>(*this, key, endpoint);
     connection = made.get();
     all_.emplace(connection, std::move(made));
   }
-  connection->begin(user, method);
+  connection->begin(user, request);
   return *connection;
 }
 
@@ -230,17 +206,15 @@ void UpstreamPool::drop(UpstreamConnection& connection) {
   const auto found = all_.find(&connection);
   if (found == all_.end()) return;
   if (connection.stream_) connection.stream_->detach();
+  if (connection.dial_) {
+    connection.dial_->give_up();
+    reactor_.retire(std::move(connection.dial_));
+  }
   connection.alive_.reset();
   if (connection.timer_armed_) reactor_.cancel(connection.timer_);
   connection.timer_armed_ = false;
   reactor_.retire(std::move(found->second));
   all_.erase(found);
-}
-
-net::TlsClient& UpstreamPool::tls_for(const std::string& ca_pem) {
-  auto& client = tls_[ca_pem];
-  if (!client) client = std::make_unique<net::TlsClient>(ca_pem);
-  return *client;
 }
 
 }  // namespace agentvault::broker

@@ -1,7 +1,7 @@
-// The forward stage: verified TLS connections to upstreams, kept for reuse by the same credential and token chain only.
+// The forward stage: connections to upstreams, in verified TLS wherever a secret goes; kept for reuse by the same
+// credential and token chain only.
 #pragma once
 
-#include <list>
 #include <map>
 #include <memory>
 #include <string>
@@ -9,10 +9,7 @@
 #include "broker/refusal.hpp"
 #include "http/body.hpp"
 #include "http/head.hpp"
-#include "net/resolver.hpp"
-#include "net/stream.hpp"
-#include "net/tls.hpp"
-#include "provider/binding.hpp"
+#include "net/network.hpp"
 
 namespace agentvault::broker {
 
@@ -30,11 +27,20 @@ class UpstreamUser {
   virtual void upstream_failed(const Refusal& refusal) = 0;
 };
 
+/// What an agent is told when an endpoint cannot be reached.
+Refusal dial_refusal(const net::Endpoint& endpoint, const net::DialFailure& failure);
+
 class UpstreamPool;
+
+/// What must be known of a request to read its response.
+struct UpstreamRequest {
+  std::string method;
+  bool websocket = false;  // a 101 is an answer, and everything behind it a body without end
+};
 
 class UpstreamConnection final : public net::Stream::Owner {
  public:
-  UpstreamConnection(UpstreamPool& pool, std::string key, const provider::Binding& binding);
+  UpstreamConnection(UpstreamPool& pool, std::string key, net::Endpoint endpoint);
   ~UpstreamConnection() override;
   UpstreamConnection(const UpstreamConnection&) = delete;
   UpstreamConnection& operator=(const UpstreamConnection&) = delete;
@@ -52,16 +58,15 @@ class UpstreamConnection final : public net::Stream::Owner {
 
  private:
   friend class UpstreamPool;
-  void begin(UpstreamUser& user, const std::string& method);
-  void connect();
-  void try_next_address(const std::string& last_error);
+  void begin(UpstreamUser& user, const UpstreamRequest& request);
+  void dialled(std::unique_ptr<net::Stream> stream, const std::optional<net::DialFailure>& failure);
   void arm_timer();
   void fail(const Refusal& refusal);
   void read_head();
+  void begin_body(const http::ResponseHead& head, const http::Framing& framing);
   void read_body(ByteView bytes);
   void complete();
 
-  void on_open() override;
   void on_data(ByteView bytes) override;
   void on_drained() override;
   void on_end() override;
@@ -69,12 +74,12 @@ class UpstreamConnection final : public net::Stream::Owner {
 
   UpstreamPool& pool_;
   std::string key_;
-  net::Origin origin_;
-  std::string ca_pem_;
-  std::vector<net::Address> addresses_;
+  net::Endpoint endpoint_;
+  std::unique_ptr<net::Dial> dial_;  // while it is being connected
   std::unique_ptr<net::Stream> stream_;
   UpstreamUser* user_ = nullptr;  // null: idle
-  std::string method_;
+  UpstreamRequest request_;
+  bool upgraded_ = false;
   bool open_ = false;
   bool reused_ = false;
   bool written_ = false;  // of the current request
@@ -90,22 +95,20 @@ class UpstreamConnection final : public net::Stream::Owner {
 
 class UpstreamPool {
  public:
-  explicit UpstreamPool(net::Reactor& reactor) : reactor_(reactor), resolver_(reactor) {}
+  explicit UpstreamPool(net::Network& network) : network_(network), reactor_(network.reactor()) {}
 
   /// An idle connection of this key, or a new one. The user must give it back with release().
-  UpstreamConnection& acquire(const std::string& key, const provider::Binding& binding, const std::string& method,
+  UpstreamConnection& acquire(const std::string& key, const net::Endpoint& endpoint, const UpstreamRequest& request,
                               UpstreamUser& user);
   /// `reusable`: the response was read to its end and the request was sent to its end.
   void release(UpstreamConnection& connection, bool reusable);
 
  private:
   friend class UpstreamConnection;
-  net::TlsClient& tls_for(const std::string& ca_pem);
   void drop(UpstreamConnection& connection);
 
+  net::Network& network_;
   net::Reactor& reactor_;
-  net::Resolver resolver_;
-  std::map<std::string, std::unique_ptr<net::TlsClient>> tls_;  // by CA
   std::map<UpstreamConnection*, std::unique_ptr<UpstreamConnection>> all_;
   std::multimap<std::string, UpstreamConnection*> idle_;
 };

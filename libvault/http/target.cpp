@@ -30,7 +30,7 @@ std::optional<char> escape_at(std::string_view text, std::size_t at) {
 }
 
 /// Why the path is refused; otherwise appends its normal form.
-std::string normalise_path(std::string_view path, std::string& out) {
+std::string normalise_path(std::string_view path, bool opaque_slashes, std::string& out) {
   for (std::size_t i = 0; i < path.size(); ++i) {
     if (path[i] != '%') {
       if (!is_path_character(path[i])) return "a character that may not stand in a path";
@@ -40,6 +40,11 @@ std::string normalise_path(std::string_view path, std::string& out) {
     const auto byte = escape_at(path, i);
     if (!byte) return "a broken escape in the path";
     if (static_cast<unsigned char>(*byte) < 0x20 || *byte == 0x7f) return "an encoded control character in the path";
+    if (*byte == '/' && opaque_slashes) {
+      out += "%2F";
+      i += 2;
+      continue;
+    }
     if (*byte == '/' || *byte == '\\' || *byte == '.' || *byte == ';' || *byte == '%') {
       return "an encoded slash, backslash, dot, semicolon or percent sign in the path";
     }
@@ -95,12 +100,12 @@ std::string check_segments(std::string_view path) {
 
 }  // namespace
 
-std::variant<BadTarget, Target> parse_target(std::string_view text) {
+std::variant<BadTarget, Target> parse_target(std::string_view text, bool opaque_slashes) {
   if (text.empty() || text.front() != '/') return BadTarget{"the target does not start with a slash"};
   Target target;
   const auto mark = text.find('?');
   target.has_query = mark != std::string_view::npos;
-  if (auto bad = normalise_path(text.substr(0, mark), target.path); !bad.empty()) return BadTarget{bad};
+  if (auto bad = normalise_path(text.substr(0, mark), opaque_slashes, target.path); !bad.empty()) return BadTarget{bad};
   if (auto bad = check_segments(target.path); !bad.empty()) return BadTarget{bad};
   if (!is_utf8(target.path)) return BadTarget{"an escape in the path that is no UTF-8"};
   if (target.has_query) {

@@ -21,6 +21,8 @@ struct BadTarget {
 
 /// Refused because servers read them differently: dot segments, empty segments, encoded slashes, backslashes and dots,
 /// ';', backslashes, fragments, broken escapes.
-std::variant<BadTarget, Target> parse_target(std::string_view text);
+///
+/// `opaque_slashes`: for a service to which %2F is a character of a name; it stays encoded.
+std::variant<BadTarget, Target> parse_target(std::string_view text, bool opaque_slashes = false);
 
 }  // namespace agentvault::http

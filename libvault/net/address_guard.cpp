@@ -92,4 +92,9 @@ AddressClass classify_on_this_machine(const Address& address) {
   return own ? AddressClass::local : AddressClass::open;
 }
 
+bool is_local_name(const std::string& host) {
+  return host == "localhost" || host.ends_with(".localhost") || host == "metadata" ||
+         host == "metadata.google.internal" || host.ends_with(".metadata.google.internal");
+}
+
 }  // namespace agentvault::net

@@ -17,4 +17,7 @@ AddressClass classify(const Address& address);
 /// classify(), and the addresses of this machine's interfaces count as local.
 AddressClass classify_on_this_machine(const Address& address);
 
+/// Names that stand for this machine, or for a metadata service: for when somebody else resolves them.
+bool is_local_name(const std::string& host);
+
 }  // namespace agentvault::net

@@ -28,6 +28,32 @@ bool valid_host_name(std::string_view name) {
   return sound && !is_digit(labels.back().front());
 }
 
+std::optional<Authority> parse_authority(std::string_view text) {
+  Authority authority;
+  const auto colon = text.rfind(':');
+  const bool has_brackets = text.starts_with('[');
+  const bool has_port = colon != std::string_view::npos && (!has_brackets || text[colon - 1] == ']');
+  std::string_view host = text.substr(0, has_port ? colon : text.size());
+  if (has_brackets) {
+    if (!host.ends_with(']')) return std::nullopt;
+    host = host.substr(1, host.size() - 2);
+  }
+  authority.host = lower(host);
+  const bool is_literal = Address::parse_literal(authority.host, 0).has_value();
+  const bool is_v6 = is_literal && host.find(':') != std::string_view::npos;
+  if (is_v6 != has_brackets || (!is_literal && !valid_host_name(authority.host))) return std::nullopt;
+  if (has_port) {
+    const auto number = parse_unsigned(text.substr(colon + 1));
+    if (!number || *number == 0 || *number > 65535) return std::nullopt;
+    authority.port = static_cast<std::uint16_t>(*number);
+  }
+  return authority;
+}
+
+std::string bracketed(const std::string& host) {
+  return host.find(':') != std::string::npos ? "[" + host + "]" : host;
+}
+
 Origin Origin::parse(std::string_view text) {
   Origin origin;
   std::string_view rest = text;
@@ -36,25 +62,10 @@ Origin Origin::parse(std::string_view text) {
   }
   if (rest.substr(0, 8) != "https://") bad(text);
   rest.remove_prefix(8);
-  std::string_view port;
-  if (!rest.empty() && rest.front() == '[') {
-    const auto end = rest.find(']');
-    if (end == std::string_view::npos) bad(text);
-    origin.host = rest.substr(1, end - 1);
-    rest.remove_prefix(end + 1);
-    if (!Address::parse_literal(origin.host, 0) || origin.host.find(':') == std::string::npos) bad(text);
-    if (!rest.empty() && rest.front() != ':') bad(text);
-    port = rest;
-  } else {
-    origin.host = lower(rest.substr(0, rest.find(':')));
-    port = rest.substr(origin.host.size());
-    if (!valid_host_name(origin.host) && !Address::parse_literal(origin.host, 0)) bad(text);
-  }
-  if (!port.empty()) {
-    const auto number = parse_unsigned(port.substr(1));
-    if (!number || *number == 0 || *number > 65535) bad(text);
-    origin.port = static_cast<std::uint16_t>(*number);
-  }
+  auto authority = parse_authority(rest);
+  if (!authority) bad(text);
+  origin.host = std::move(authority->host);
+  origin.port = authority->port.value_or(kDefaultPort);
   return origin;
 }
 
@@ -63,7 +74,7 @@ std::string Origin::text() const {
 }
 
 std::string Origin::authority() const {
-  std::string out = host.find(':') != std::string::npos ? "[" + host + "]" : host;
+  std::string out = bracketed(host);
   if (port != kDefaultPort) out += ":" + std::to_string(port);
   return out;
 }

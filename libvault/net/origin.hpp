@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,17 @@ struct Origin {
 
   bool operator==(const Origin&) const = default;
 };
+
+/// "host", "host:port", "[v6]:port": as in a Host header or after CONNECT. The host in lower case, without brackets.
+struct Authority {
+  std::string host;
+  std::optional<std::uint16_t> port;
+};
+/// Nothing for everything else, and for IPv4 in one of its odd spellings.
+std::optional<Authority> parse_authority(std::string_view text);
+
+/// "[v6]" or the host itself: as it stands before ":port".
+std::string bracketed(const std::string& host);
 
 /// A DNS name as it may stand in a Host header: letters, digits, hyphens, dots; labels of 1 to 63.
 bool valid_host_name(std::string_view name);

@@ -2,6 +2,7 @@
 
 #include <ares.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 
 #include "base/error.hpp"
 
@@ -31,6 +32,11 @@ void on_answer(void* argument, int status, int, ares_addrinfo* result) {
   ares_freeaddrinfo(result);
   if (status == ARES_EDESTRUCTION) return;
   lookup->answer(addresses, addresses.empty() ? ares_strerror(status) : "");
+}
+
+std::int64_t configuration_time() {
+  struct stat info {};
+  return ::stat("/etc/resolv.conf", &info) == 0 ? info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec : 0;
 }
 
 }  // namespace
@@ -106,7 +112,12 @@ void Resolver::resolve(const std::string& host, std::uint16_t port, Answer answe
     reactor_.defer([answer = std::move(answer), address = *literal] { answer({address}, ""); });
     return;
   }
-  if (!channel_) channel_ = std::make_unique<Channel>(reactor_);
+  // A laptop changes its network while a session runs. Lookups that are under way keep their channel.
+  const auto changed = configuration_time();
+  if (!channel_ || (changed != configured_ && channel_->sockets.empty())) {
+    channel_ = std::make_unique<Channel>(reactor_);
+    configured_ = changed;
+  }
   // Not from inside this call: a name in the hosts file is answered at once.
   reactor_.defer([this, host, port, answer = std::move(answer)] {
     ares_addrinfo_hints hints{};

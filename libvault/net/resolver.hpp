@@ -1,5 +1,5 @@
-// Names to addresses, without blocking the loop: c-ares, the system's resolv.conf and hosts file. Bounded: 5 s a try,
-// two tries, 16 addresses an answer.
+// Names to addresses, without blocking the loop: c-ares, the system's resolv.conf (read again when it changes) and
+// hosts file. Bounded: 5 s a try, two tries, 16 addresses an answer.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@ class Resolver {
   struct Channel;
   Reactor& reactor_;
   std::unique_ptr<Channel> channel_;  // made with the first lookup: reading the configuration costs a millisecond
+  std::int64_t configured_ = 0;       // when what the channel has read was written
 };
 
 }  // namespace agentvault::net

@@ -15,6 +15,7 @@
 
 #include "base/error.hpp"
 #include "base/secret_bytes.hpp"
+#include "net/session_ca.hpp"
 #include "net/tls.hpp"
 
 namespace agentvault::net {
@@ -92,20 +93,12 @@ Stream::Stream(Reactor& reactor, UniqueFd socket, Owner& owner)
   no_delay(socket_.get());
 }
 
-Stream::Stream(Reactor& reactor, const Address& address, ssl_st* tls, Owner& owner)
+Stream::Stream(Reactor& reactor, const Address& address, Owner& owner)
     : reactor_(reactor),
       socket_(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)),
       owner_(&owner),
-      tls_(tls),
       phase_(Phase::connecting) {
-  if (tls_ != nullptr) {
-    BIO* bio = BufferBio::make(*this);
-    SSL_set_bio(tls_, bio, bio);
-  }
-  if (!socket_) {
-    SSL_free(tls_);
-    throw_errno("open a socket");
-  }
+  if (!socket_) throw_errno("open a socket");
   no_delay(socket_.get());
   writable_ = false;
   if (::connect(socket_.get(), address.get(), address.size()) != 0 && errno != EINPROGRESS) {
@@ -129,6 +122,19 @@ void Stream::start() {
   reactor_.add(socket_.get(), kEvents, this);
 }
 
+void Stream::begin_tls(ssl_st* tls, ByteView received) {
+  tls_ = tls;
+  BIO* bio = BufferBio::make(*this);
+  SSL_set_bio(tls_, bio, bio);
+  in_.assign(as_text(received));
+  phase_ = Phase::handshaking;
+  resume();  // later: the caller is inside a callback of this stream
+}
+
+std::string Stream::requested_host() const {
+  return tls_ != nullptr ? net::requested_host(tls_) : "";
+}
+
 void Stream::on_ready(std::uint32_t events) {
   std::weak_ptr<bool> alive = alive_;
   if (phase_ == Phase::connecting) {
@@ -137,13 +143,9 @@ void Stream::on_ready(std::uint32_t events) {
     ::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &code, &size);
     if (code != 0) return fail("connect: " + errno_text(code));
     if ((events & EPOLLOUT) == 0) return;
-    phase_ = tls_ != nullptr ? Phase::handshaking : Phase::open;
+    phase_ = Phase::open;
     writable_ = true;
-    if (phase_ == Phase::open) {
-      opened();
-    } else {
-      handshake();
-    }
+    opened();
     if (alive.expired()) return;
   }
   if ((events & EPOLLOUT) != 0) {
@@ -216,7 +218,11 @@ void Stream::handshake() {
       phase_ = Phase::open;
       return opened();
     }
-    if (SSL_get_error(tls_, result) != SSL_ERROR_WANT_READ) return fail(tls_error());
+    if (SSL_get_error(tls_, result) != SSL_ERROR_WANT_READ) {
+      const std::string why = tls_error();
+      flush();  // the alert, so that the peer can say why
+      return fail(why);
+    }
     if (!fill()) return;
   }
 }

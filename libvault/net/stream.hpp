@@ -40,13 +40,21 @@ class Stream final : public Watcher {
 
   /// An accepted connection, in clear. Call start() once the owner is ready.
   Stream(Reactor& reactor, UniqueFd socket, Owner& owner);
-  /// Connects to `address`; `tls` may be null for clear text, and is owned.
-  Stream(Reactor& reactor, const Address& address, ssl_st* tls, Owner& owner);
+  /// Connects to `address`, in clear.
+  Stream(Reactor& reactor, const Address& address, Owner& owner);
   ~Stream() override;
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   void start();
+  /// From here on TLS, as the client or server that `tls` was set up to be; `tls` is owned. `received` is what has been
+  /// read already. on_open() follows when the handshake is done.
+  void begin_tls(ssl_st* tls, ByteView received);
+  /// What a client named in its handshake, or "".
+  std::string requested_host() const;
+  /// Hands the stream over.
+  void set_owner(Owner& owner) { owner_ = &owner; }
+
   /// Only once open; ignored after a failure, which the owner is told of.
   void write(ByteView bytes);
   /// Bytes written but not yet with the kernel.

@@ -1,5 +1,6 @@
 #include "provider/binding.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <variant>
 
@@ -12,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 json rule_to_json(const policy::Rule& rule) {
   json paths = json::array();
@@ -36,19 +37,27 @@ policy::Rule rule_from_json(const json& value) {
 
 }  // namespace
 
-std::vector<std::string> Binding::query_places() const {
-  std::vector<std::string> names;
-  if (inject.kind == Injection::Kind::query) names.push_back(inject.name);
-  if (!accept_query.empty()) names.push_back(accept_query);
-  return names;
+std::vector<Place> Binding::places() const {
+  using Kind = Place::Kind;
+  static const std::vector<Place> usual{{Kind::bearer, "", ""},
+                                        {Kind::basic, "", ""},
+                                        {Kind::header, "x-api-key", "{}"},
+                                        {Kind::header, "x-goog-api-key", "{}"},
+                                        {Kind::header, "api-key", "{}"},
+                                        {Kind::header, "private-token", "{}"}};
+  std::vector<Place> all = accept.empty() ? usual : accept;
+  if (std::find(all.begin(), all.end(), inject.place) == all.end()) all.push_back(inject.place);
+  return all;
 }
 
 std::string Binding::to_json() const {
   json rule_list = json::array();
   for (const auto& rule : rules) rule_list.push_back(rule_to_json(rule));
+  json places = json::array();
+  for (const auto& place : accept) places.push_back(place.text());
   // Keys come out sorted and without white space: one binding has one text.
   return json{{"format", kFormat},
-              {"accept_query", accept_query},
+              {"accept", std::move(places)},
               {"provider", provider},
               {"origin", origin.text()},
               {"base", base},
@@ -57,6 +66,9 @@ std::string Binding::to_json() const {
               {"env_url", env_url},
               {"client_base", client_base},
               {"ca_pem", ca_pem},
+              {"anonymous", anonymous},
+              {"git", git},
+              {"opaque_slashes", opaque_slashes},
               {"rules", std::move(rule_list)}}
       .dump();
 }
@@ -70,11 +82,14 @@ Binding Binding::from_json(std::string_view text) {
     binding.origin = net::Origin::parse(value.at("origin").get<std::string>());
     binding.base = parse_base(value.at("base").get<std::string>());
     binding.inject = Injection::parse(value.at("inject").get<std::string>());
-    binding.accept_query = value.at("accept_query").get<std::string>();
+    for (const auto& place : value.at("accept")) binding.accept.push_back(Place::parse(place.get<std::string>()));
     binding.env = value.at("env").get<std::vector<std::string>>();
     binding.env_url = value.at("env_url").get<std::vector<std::string>>();
     binding.client_base = parse_base(value.at("client_base").get<std::string>());
     binding.ca_pem = value.at("ca_pem").get<std::string>();
+    binding.anonymous = value.at("anonymous").get<bool>();
+    binding.git = value.at("git").get<bool>();
+    binding.opaque_slashes = value.at("opaque_slashes").get<bool>();
     for (const auto& rule : value.at("rules")) binding.rules.push_back(rule_from_json(rule));
     return binding;
   } catch (const std::exception&) {

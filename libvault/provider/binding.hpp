@@ -18,15 +18,18 @@ struct Binding {
   net::Origin origin;
   std::string base;  // required prefix of every path, "" or "/v1": never added by us
   Injection inject;
-  std::string accept_query;          // a query field in which clients send their key, too; "" for none
+  std::vector<Place> accept;         // where clients put their key; empty: the usual places
   std::vector<std::string> env;      // variables that get a token
   std::vector<std::string> env_url;  // variables that get the broker's URL ...
   std::string client_base;           // ... with this behind it
   std::string ca_pem;                // the only roots to trust for this origin; empty: the system's
+  bool anonymous = false;            // requests without any key are of use there, too
+  bool git = false;                  // git speaks to it
+  bool opaque_slashes = false;       // %2F in a path is a character of a name to this service
   std::vector<policy::Rule> rules;
 
-  /// Query fields in which a token, or somebody else's key, may stand.
-  std::vector<std::string> query_places() const;
+  /// Where a token may stand in a request: `accept`, or the usual places, and always where the secret goes.
+  std::vector<Place> places() const;
 
   std::string to_json() const;
   /// Throws Error(integrity): only this program writes it.

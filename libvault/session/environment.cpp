@@ -1,8 +1,11 @@
 #include "session/environment.hpp"
 
+#include <algorithm>
 #include <map>
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/text.hpp"
 
 namespace agentvault::session {
 namespace {
@@ -10,7 +13,11 @@ namespace {
 /// What the vault itself reads, and what an outer session set: nothing for the child.
 constexpr std::string_view kOwnPrefix = "AGENTVAULT_";
 constexpr std::string_view kPinFolder = "CREDENTIALS_DIRECTORY";  // systemd's: the PIN may lie there
-constexpr const char* kLoopback = "127.0.0.1,localhost,::1";
+constexpr const char* kLoopbackNames[]{"127.0.0.1", "localhost", "::1"};
+constexpr std::string_view kProxyUser = "agentvault";
+constexpr std::uint64_t kMaxGitEntries = 10'000;
+
+using Variables = std::map<std::string, std::string>;
 
 class Claims {
  public:
@@ -23,28 +30,23 @@ class Claims {
     }
     values_[variable] = std::move(value);
   }
-  std::map<std::string, std::string>& values() { return values_; }
+  Variables& values() { return values_; }
 
  private:
   std::map<std::string, std::string> owners_;
-  std::map<std::string, std::string> values_;
+  Variables values_;
 };
 
-/// A client must not send calls to the broker through a proxy that the user has set for the rest of the world.
-void keep_loopback_direct(const std::vector<std::string>& inherited, std::map<std::string, std::string>& values) {
-  for (const char* name : {"NO_PROXY", "no_proxy"}) {
-    std::string all = kLoopback;
-    for (const auto& entry : inherited) {
-      const std::string prefix = std::string(name) + "=";
-      if (entry.starts_with(prefix) && entry.size() > prefix.size()) all += "," + entry.substr(prefix.size());
-    }
-    values[name] = all;
+std::string inherited_value(const std::vector<std::string>& inherited, const std::string& name) {
+  const std::string prefix = name + "=";
+  for (const auto& entry : inherited) {
+    if (entry.starts_with(prefix)) return entry.substr(prefix.size());
   }
+  return {};
 }
 
-}  // namespace
-
-Environment build_environment(const EnvironmentRequest& request) {
+/// A credential's own variables, in the names that its service's clients read.
+Variables credential_variables(const EnvironmentRequest& request) {
   Claims claims;
   for (const auto& grant : *request.grants) {
     for (const auto& variable : grant.binding.env) claims.claim(variable, grant.name, request.mint(grant.name));
@@ -52,11 +54,94 @@ Environment build_environment(const EnvironmentRequest& request) {
       claims.claim(variable, grant.name, "http://" + request.authority + "/" + grant.name + grant.binding.client_base);
     }
   }
-  auto& values = claims.values();
-  values["AGENTVAULT_TOKEN"] = request.mint("");
+  return claims.values();
+}
+
+/// Loopback is reached directly, above all the broker itself: only an upstream there that a credential is bound to goes
+/// through the proxy. What the user had set is not taken over: those hosts would bypass the broker.
+std::string direct_hosts(const std::vector<broker::Grant>& grants) {
+  std::vector<std::string> names;
+  for (const char* name : kLoopbackNames) {
+    const bool brokered =
+        std::any_of(grants.begin(), grants.end(), [&](const auto& grant) { return grant.binding.origin.host == name; });
+    if (!brokered) names.emplace_back(name);
+  }
+  return join(names, ",");
+}
+
+void add_proxy(const EnvironmentRequest& request, Variables& values) {
+  const std::string url = "http://" + std::string(kProxyUser) + ":" + request.proxy_token + "@" + request.authority;
+  for (const char* name :
+       {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "grpc_proxy"}) {
+    values[name] = url;
+  }
+  for (const char* name : {"NO_PROXY", "no_proxy", "no_grpc_proxy"}) values[name] = direct_hosts(*request.grants);
+  values["NODE_USE_ENV_PROXY"] = "1";
+  values["PERL_LWP_ENV_PROXY"] = "1";
+  values["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic";
+}
+
+void add_certificates(const ClientFiles& files, Variables& values) {
+  for (const char* name : {"NODE_EXTRA_CA_CERTS", "DENO_CERT"}) values[name] = files.ca();
+  // Not AWS_CA_BUNDLE: rclone fails with it, and what reads it reads REQUESTS_CA_BUNDLE, too.
+  for (const char* name : {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT",
+                           "CARGO_HTTP_CAINFO", "NPM_CONFIG_CAFILE", "CODEX_CA_CERTIFICATE", "PERL_LWP_SSL_CA_FILE"}) {
+    values[name] = files.bundle();
+  }
+  values["UV_NATIVE_TLS"] = "1";
+  values["WGETRC"] = files.wgetrc();
+}
+
+/// The JVM knows neither proxy nor certificate variables, and cannot authenticate to a proxy by options.
+void add_java(const EnvironmentRequest& request, Variables& values) {
+  const std::string port = std::to_string(request.tokenless_proxy_port);
+  std::string direct = direct_hosts(*request.grants);
+  std::replace(direct.begin(), direct.end(), ',', '|');
+  std::string options = inherited_value(request.inherited, "JAVA_TOOL_OPTIONS");
+  if (!options.empty()) options += " ";
+  for (const char* scheme : {"http", "https"}) {
+    options += "-D" + std::string(scheme) + ".proxyHost=127.0.0.1 -D" + scheme + ".proxyPort=" + port + " ";
+  }
+  options += "-Dhttp.nonProxyHosts=" + direct + " -Djavax.net.ssl.trustStore=" + request.files->java_truststore() +
+             " -Djavax.net.ssl.trustStorePassword=" + ClientFiles::kJavaPassword;
+  values["JAVA_TOOL_OPTIONS"] = options;
+}
+
+/// Configuration for git behind what the user's environment already gives it: the token for each host that it has a
+/// credential for, and https in place of ssh there.
+void add_git(const EnvironmentRequest& request, Variables& values) {
+  const auto given = parse_unsigned(inherited_value(request.inherited, "GIT_CONFIG_COUNT"));
+  std::uint64_t count = given && *given <= kMaxGitEntries ? *given : 0;
+  const auto add = [&](const std::string& key, const std::string& value) {
+    values["GIT_CONFIG_KEY_" + std::to_string(count)] = key;
+    values["GIT_CONFIG_VALUE_" + std::to_string(count)] = value;
+    ++count;
+  };
+  for (const auto& grant : *request.grants) {
+    if (!grant.binding.git) continue;
+    const auto& origin = grant.binding.origin;
+    const std::string pair = "x-access-token:" + request.mint(grant.name);
+    add("http." + origin.text() + "/.extraHeader", "Authorization: Basic " + base64(as_bytes(pair)));
+    for (const std::string& spelling : {"git@" + origin.host + ":", "ssh://git@" + origin.host + "/"}) {
+      add("url." + origin.text() + "/.insteadOf", spelling);
+    }
+  }
+  if (!given && count == 0) return;
+  values["GIT_CONFIG_COUNT"] = std::to_string(count);
+  values["GIT_TERMINAL_PROMPT"] = "0";
+}
+
+}  // namespace
+
+Environment build_environment(const EnvironmentRequest& request) {
+  Variables values = credential_variables(request);
+  values["AGENTVAULT_TOKEN"] = request.widest_token;
   values["AGENTVAULT_URL"] = "http://" + request.authority;
   values["AGENTVAULT_SESSION"] = request.session;
-  keep_loopback_direct(request.inherited, values);
+  add_proxy(request, values);
+  add_certificates(*request.files, values);
+  add_java(request, values);
+  add_git(request, values);
 
   Environment out;
   for (const auto& entry : request.inherited) {

@@ -1,5 +1,5 @@
-// The child's environment: tokens where keys were, URLs of the broker where clients read one, and none of the vault's
-// own variables.
+// The child's environment: tokens where keys were, URLs of the broker where clients read one, the broker as proxy and
+// its certificates for everybody else, and none of the vault's own variables.
 #pragma once
 
 #include <functional>
@@ -7,16 +7,21 @@
 #include <vector>
 
 #include "broker/session_state.hpp"
+#include "session/client_files.hpp"
 
 namespace agentvault::session {
 
 struct EnvironmentRequest {
   std::vector<std::string> inherited;  // "NAME=value"
   const std::vector<broker::Grant>* grants;
-  std::string authority;  // of the broker
+  std::string authority;               // of the broker
+  std::uint16_t tokenless_proxy_port;  // for Java
   std::string session;
-  /// A token for one credential; for "" the session's widest one.
+  const ClientFiles* files;
+  /// A token for one credential.
   std::function<std::string(const std::string& credential)> mint;
+  std::string widest_token;
+  std::string proxy_token;
   /// Whether a value holds a granted secret: such a variable is taken out, whatever its name.
   std::function<bool(std::string_view value)> holds_secret;
 };

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
@@ -13,6 +14,8 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "broker/broker.hpp"
+#include "net/outer_proxy.hpp"
+#include "session/client_files.hpp"
 #include "session/environment.hpp"
 #include "session/launcher.hpp"
 #include "session/registry.hpp"
@@ -31,12 +34,13 @@ std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   return out;
 }
 
-std::string session_line(const std::string& id, const std::string& tpm, const std::vector<std::string>& credentials,
-                         std::chrono::seconds lifetime) {
-  return "agentvault: session " + id + " | isolation off (nothing holds a hostile agent) | " +
-         tpm::TransportName::parse_stored(tpm).description() + " | egress open | credentials " +
+std::string session_line(const std::string& id, const ExecRequest& request, const std::string& tpm,
+                         const std::vector<std::string>& credentials) {
+  const std::string keeper = tpm.empty() ? "no vault" : tpm::TransportName::parse_stored(tpm).description();
+  return "agentvault: session " + id + " | isolation off (nothing holds a hostile agent) | " + keeper + " | egress " +
+         printable(request.egress.text()) + " | credentials " +
          (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
-         format_duration(lifetime) + "\n";
+         format_duration(request.max_lifetime) + "\n";
 }
 
 std::uint64_t unix_seconds_after(std::chrono::seconds delay) {
@@ -52,17 +56,38 @@ int report_failed_start(const std::string& command, int code) {
   return missing ? 127 : 126;
 }
 
-std::string mint(broker::SessionState& state, const std::string& credential, std::chrono::seconds lifetime) {
-  std::vector<token::Caveat> caveats{token::NotAfter{unix_seconds_after(lifetime)}};
-  if (!credential.empty()) caveats.emplace_back(token::Credential{credential});
-  return token::encode(state.mint(std::move(caveats)));
+token::Token mint(broker::SessionState& state, std::vector<token::Caveat> caveats, std::chrono::seconds lifetime) {
+  caveats.emplace_back(token::NotAfter{unix_seconds_after(lifetime)});
+  return state.mint(std::move(caveats));
 }
 
-Environment environment_for(const ExecRequest& request, broker::SessionState& state, const broker::Broker& broker) {
-  return build_environment(
-      {request.environment, &state.grants(), broker.authority(), hex(state.id()),
-       [&](const std::string& credential) { return mint(state, credential, request.max_lifetime); },
-       [&](std::string_view value) { return broker.holds_secret(value); }});
+std::string variable(const std::vector<std::string>& environment, const std::string& name) {
+  for (const auto& entry : environment) {
+    if (entry.starts_with(name + "=")) return entry.substr(name.size() + 1);
+  }
+  return {};
+}
+
+/// The proxy that exec was started with, for what the broker dials.
+std::optional<net::OuterProxy> outer_proxy() {
+  return net::OuterProxy::from_environment([](const char* name) { return std::getenv(name); });
+}
+
+Environment environment_for(const ExecRequest& request, broker::SessionState& state, const broker::Broker& broker,
+                            const ClientFiles& files, const token::Token& proxy_token) {
+  const auto lifetime = request.max_lifetime;
+  EnvironmentRequest wanted;
+  wanted.inherited = request.environment;
+  wanted.grants = &state.grants();
+  wanted.authority = broker.authority();
+  wanted.tokenless_proxy_port = broker.tokenless_proxy_port();
+  wanted.session = hex(state.id());
+  wanted.files = &files;
+  wanted.mint = [&](const std::string& name) { return encode(mint(state, {token::Credential{name}}, lifetime)); };
+  wanted.widest_token = encode(mint(state, {}, lifetime));
+  wanted.proxy_token = encode(proxy_token);
+  wanted.holds_secret = [&](std::string_view value) { return broker.holds_secret(value); };
+  return build_environment(wanted);
 }
 
 /// Wakes the reactor's caller when a descriptor can be read.
@@ -79,6 +104,16 @@ class Readable final : public net::Watcher {
   int fd_;
 };
 
+/// The opener hands over what is granted, and is gone; or there is no vault.
+Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionControl& control) {
+  if (request.taken) return {0, "", std::move(*request.taken)};
+  return open_in_a_process_of_its_own(request.open, [&](int channel) {
+    const Readable readable(reactor, channel);
+    reactor.run();
+    return !control.stopped();
+  });
+}
+
 }  // namespace
 
 int run_exec(ExecRequest request) {
@@ -88,7 +123,12 @@ int run_exec(ExecRequest request) {
 
   // 2. The session is registered, and can be stopped, before its opener reads the vault: a stop cannot miss it.
   const Bytes id = random_bytes(kSessionIdSize);
-  request.open.paths.check();
+  if (request.taken) {
+    request.open.paths.check_directory();
+  } else {
+    request.open.paths.check();
+  }
+  auto proxy = outer_proxy();
   Registration registration(request.open.paths, id);
   net::Reactor reactor;
   const std::string program = std::filesystem::path(request.command.front()).filename().string();
@@ -102,12 +142,8 @@ int run_exec(ExecRequest request) {
                           static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0))),
                           0});
 
-  // 3. The opener hands over what is granted, and is gone.
-  Opened opened = open_in_a_process_of_its_own(request.open, [&](int channel) {
-    const Readable readable(reactor, channel);
-    reactor.run();
-    return !control.stopped();
-  });
+  // 3. What is granted.
+  Opened opened = open_vault(request, reactor, control);
   const auto credentials = names(opened.grants);
   control.status().credentials = credentials;
 
@@ -120,11 +156,15 @@ int run_exec(ExecRequest request) {
   state.segment().write(audit::SessionBegan{request.open.agent, credentials, kIsolation, opened.tpm});
 
   // 5. The broker listens.
-  broker::Broker broker(reactor, state);
+  net::SessionCa ca("agentvault session " + registration.name(), request.max_lifetime);
+  const token::Token proxy_token = mint(state, {token::Credential{""}}, request.max_lifetime);
+  broker::Broker broker(reactor, state, ca, {request.egress, std::move(proxy), proxy_token});
   control.begin(state, broker);
 
-  // 6. The child's environment.
-  const Environment environment = environment_for(request, state, broker);
+  // 6. The child's environment, and the files that it names.
+  const ClientFiles files(request.open.paths, registration.name(), ca,
+                          [&](const char* name) { return variable(request.environment, name); });
+  const Environment environment = environment_for(request, state, broker, files, proxy_token);
   for (const auto& name : environment.removed) {
     log::warning(name + " held a granted key: it is not passed on");
   }
@@ -133,7 +173,7 @@ int run_exec(ExecRequest request) {
 
   // 8. The child.
   if (!request.quiet) {
-    const std::string line = session_line(registration.name(), opened.tpm, credentials, request.max_lifetime);
+    const std::string line = session_line(registration.name(), request, opened.tpm, credentials);
     std::fputs(line.c_str(), stderr);
   }
   SignalRelay::block();

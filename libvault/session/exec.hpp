@@ -2,15 +2,20 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "broker/egress.hpp"
 #include "session/opener.hpp"
 
 namespace agentvault::session {
 
 struct ExecRequest {
   OpenRequest open;
+  /// For a session without a vault: what it grants. `open` then names a folder that is the session's own.
+  std::optional<std::vector<broker::Grant>> taken;
+  broker::Egress egress;
   std::chrono::seconds ttl{std::chrono::minutes(15)};
   std::chrono::seconds max_lifetime{std::chrono::hours(12)};
   std::vector<std::string> command;

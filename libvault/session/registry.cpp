@@ -16,6 +16,7 @@
 #include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "session/client_files.hpp"
 
 namespace agentvault::session {
 namespace {
@@ -86,7 +87,9 @@ std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
   for (const auto& entry : std::filesystem::directory_iterator(paths.sessions(), error)) {
     if (entry.path().extension() != ".lock") continue;
     const std::string name = entry.path().stem().string();
-    if (!FileLock::remove_if_free(entry.path(), {paths.sessions() / (name + ".sock")})) names.push_back(name);
+    auto others = ClientFiles::all(paths, name);
+    others.push_back(paths.sessions() / (name + ".sock"));
+    if (!FileLock::remove_if_free(entry.path(), others)) names.push_back(name);
   }
   if (error) {
     throw Error(ErrorKind::failed,

@@ -99,7 +99,7 @@ std::optional<Caveat> from_json(const json& value) {
       if (!content.is_number_unsigned()) return std::nullopt;
       return NotAfter{content.get<std::uint64_t>()};
     case kCredential:
-      if (!is_name) return std::nullopt;
+      if (!is_name && content != "") return std::nullopt;
       return Credential{content.get<std::string>()};
     case kMethods:
       return methods_caveat(content);

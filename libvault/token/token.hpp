@@ -22,7 +22,7 @@ struct NotAfter {
   std::uint64_t unix_seconds;
 };
 struct Credential {
-  std::string name;
+  std::string name;  // "": of none, only for what goes without a credential
 };
 struct Methods {
   std::vector<std::string> methods;

@@ -28,7 +28,8 @@ HEADERS = {"base": "error", "tpm": "tpm", "store": "database", "net": "reactor",
 GATE = {
     "cli/credential_check.cpp", "cli/terminal.cpp", "libvault/base/crypto.cpp", "libvault/base/p256.cpp",
     "libvault/base/secret_bytes.cpp", "libvault/base/secret_bytes.hpp", "libvault/broker/exchange.cpp",
-    "libvault/broker/inject.cpp", "libvault/broker/scrub.cpp", "libvault/keys/credential_box.cpp", "libvault/keys/manifest.cpp",
+    "libvault/broker/inject.cpp", "libvault/broker/needles.cpp", "libvault/broker/secret_forms.cpp", "libvault/net/network.cpp",
+    "libvault/net/outer_proxy.cpp", "libvault/provider/preset.cpp", "libvault/keys/credential_box.cpp", "libvault/keys/manifest.cpp",
     "libvault/keys/master_key.cpp", "libvault/keys/stage.cpp", "libvault/keys/recovery.cpp", "libvault/session/opener.cpp",
     "libvault/token/token.cpp", "tpm/embedded.cpp", "tpm/owner.cpp", "tpm/sealed_key.cpp",
 }
@@ -143,7 +144,7 @@ class DocumentsTest(unittest.TestCase):
 
     def test_help_names_what_users_rely_on(self):
         text = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout
-        for word in ("init", "add", "list", "show", "remove", "status", "exec", "sessions", "token", "revoke", "rotate", "pin", "recovery", "backup", "restore", "completion", "--vault", "--tpm", "--json"):
+        for word in ("init", "add", "list", "show", "remove", "status", "provider", "exec", "sessions", "token", "revoke", "rotate", "pin", "recovery", "backup", "restore", "completion", "--vault", "--tpm", "--json"):
             self.assertIn(word, text)
         self.assertRegex(subprocess.run([PROGRAM, "--version"], capture_output=True, text=True, check=True).stdout, r"agentvault \d+\.\d+\.\d+")
 

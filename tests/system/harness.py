@@ -2,6 +2,7 @@
 
 Every server is started, waited for and stopped here, on 127.0.0.1 and a free port, and ended by its own process id.
 """
+import base64
 import contextlib
 import http.server
 import json
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("AGENTVAULT", str(ROOT / "build/release/agentvault"))
@@ -63,8 +65,9 @@ class Certificate:
 class Upstream:
     """An HTTPS stand-in. `requests` holds what it saw; `routes` maps a path to a function(handler, body)."""
 
-    def __init__(self, certificate, minimum=None):
+    def __init__(self, certificate, address="127.0.0.1", port=0, tls=True, name="localhost"):
         self.requests, self.routes, self.connections = [], {}, 0
+        self.scheme, self.name = "https" if tls else "http", name
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -133,17 +136,18 @@ class Upstream:
             def handle_error(self, *_):
                 pass  # clients that go away are part of the tests
 
-        self.server = Server(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.pem, certificate.key)
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.server = Server((address, port), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate.pem, certificate.key)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
     @property
     def url(self):
-        return f"https://localhost:{self.port}"
+        return f"{self.scheme}://{self.name}:{self.port}"
 
     def header(self, index, name):
         values = [v for k, v in self.requests[index]["headers"] if k.lower() == name.lower()]
@@ -230,9 +234,9 @@ class Session:
 
     CHILD = "import os,sys,json;print(json.dumps(dict(os.environ)),flush=True);sys.stdin.read()"
 
-    def __init__(self, vault, *options):
+    def __init__(self, vault, *options, env=None):
         self.process = subprocess.Popen(
-            vault.argv("exec", "-q", *options, "--", sys.executable, "-c", self.CHILD), env=vault.environment,
+            vault.argv("exec", "-q", *options, "--", sys.executable, "-c", self.CHILD), env={**vault.environment, **(env or {})},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line:
@@ -261,6 +265,42 @@ class Session:
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         return parse_response(self.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")))
+
+    @property
+    def proxy_token(self):
+        return urllib.parse.urlsplit(self.environment["HTTPS_PROXY"]).password
+
+    def tunnel(self, target, token=None, extra=""):
+        """CONNECT; returns (status, connection) with the connection inside the tunnel."""
+        connection = self.connect()
+        basic = base64.b64encode(f"agentvault:{self.proxy_token if token is None else token}".encode()).decode()
+        authorization = f"Proxy-Authorization: Basic {basic}\r\n" if token != "" else ""
+        connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}{extra}\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            got = connection.recv(1)
+            if not got:
+                break
+            head += got
+        return (int(head.split()[1]) if head else 0), connection
+
+    def inside(self, connection, name):
+        """TLS as a client that trusts what the environment tells it to."""
+        context = ssl.create_default_context(cafile=self.environment["SSL_CERT_FILE"])
+        return context.wrap_socket(connection, server_hostname=name)
+
+    def intercepted(self, host, method, path, token=None, headers=(), body=None, port=443, name=None, host_field=None):
+        """One request through CONNECT and the broker's TLS: (status, headers, body)."""
+        status, connection = self.tunnel(f"{host}:{port}")
+        if status != 200:
+            raise AssertionError(f"CONNECT answered {status}")
+        own = f"{host}:{port}" if port != 443 else host
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {host_field or own}", "Connection: close"]
+        lines += [f"Authorization: Bearer {self.token if token is None else token}"] if token != "" else []
+        lines += [f"{k}: {v}" for k, v in headers] + ([f"Content-Length: {len(body)}"] if body is not None else [])
+        with connection, self.inside(connection, name or host) as tls:
+            tls.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+            return parse_response(read_until_closed(tls))
 
     def stop(self):
         self.process.stdin.close()
@@ -360,8 +400,8 @@ class SystemTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder, True)
         self.certificate = Certificate(self.folder)
 
-    def upstream(self):
-        server = Upstream(self.certificate)
+    def upstream(self, **options):
+        server = Upstream(self.certificate, **options)
         self.addCleanup(server.stop)
         return server
 
@@ -380,8 +420,8 @@ class SystemTest(unittest.TestCase):
         self.ok(vault.init())
         return vault
 
-    def session(self, vault, *options):
-        session = Session(vault, *options)
+    def session(self, vault, *options, env=None):
+        session = Session(vault, *options, env=env)
         self.addCleanup(lambda: session.process.poll() is None and session.stop())
         return session
 

@@ -167,7 +167,7 @@ class BrokerTest(SystemTest):
     def test_what_is_judged_is_what_is_forwarded(self):
         self.assertEqual(self.s.request("GET", "/api/%76%31/a%2bb?q=%2F")[0], 200)
         self.assertEqual(self.up.requests[0]["path"], "/v1/a%2Bb?q=%2F")
-        for path in ("/api/../x", "/api/a/%2e%2e/x", "/api//x", "/api/a%2Fb", "/api/a%5cb", "/api/a;b", "/api/a\\b", "/%61pi/../x"):
+        for path in ("/api/../x", "/api/a/%2e%2e/x", "/api//x", "/api/a%2Fb", "/api/a%5cb", "/api/a;b", "/api/a\\b", "/api/../api/x"):
             self.assert_error(self.s.request("GET", path), 400, "bad_target")
         self.assertEqual(len(self.up.requests), 1)
 
@@ -176,9 +176,11 @@ class BrokerTest(SystemTest):
         own = f"127.0.0.1:{self.s.port}"
         self.assert_error(raw("GET /api/x", "evil.example"), 421, "misdirected")
         self.assert_error(raw("GET /api/x", f"127.0.0.1:{self.s.port + 1}"), 421, "misdirected")
-        self.assert_error(raw(f"GET http://{own}/api/x", own), 400, "proxy_not_supported")
-        self.assert_error(raw("CONNECT example.org:443", "example.org:443"), 400, "proxy_not_supported")
-        self.assert_error(raw("OPTIONS *", own), 400, "proxy_not_supported")
+        self.assert_error(raw("GET /%61pi/x", own), 404, "no_such_credential")
+        self.assert_error(raw("CONNECT example.org:443", "example.org:443"), 407, "proxy_authorization")
+        for line in ("OPTIONS *", "GET ftp://x/", "GET api/x", "GET http:///x", "CONNECT /api/x"):
+            self.assert_error(raw(line, own), 400, "bad_target")
+        self.assertEqual(self.up.requests, [])
         self.assertEqual(raw("GET /api/x", f"localhost:{self.s.port}")[0], 200)
         self.assertEqual(len(self.up.requests), 1)
 
@@ -267,9 +269,7 @@ class BrokerTest(SystemTest):
         self.assertNotIn(b"chunked", data)
         self.assertTrue(data.endswith(b"\r\n\r\nhello world"))
 
-    def test_websocket_is_refused_at_once(self):
-        response = self.s.request("GET", "/api/x", headers=[("Upgrade", "websocket"), ("Connection", "Upgrade")])
-        self.assert_error(response, 501, "upgrade_not_supported")
+    def test_other_upgrades_are_dropped(self):
         self.assertEqual(self.s.request("GET", "/api/x", headers=[("Upgrade", "h2c"), ("HTTP2-Settings", "x")])[0], 200)
         self.assertIsNone(self.up.header(0, "Upgrade"))
 
@@ -436,10 +436,6 @@ class BrokerTest(SystemTest):
             self.assertEqual(self.s.request("GET", "/api/reflect")[0], 200)
         self.assert_error(self.s.request("GET", "/api/x"), 403, "credential_suspended")
         self.assertEqual(len(self.up.requests), 11)
-
-    def test_an_encoded_answer_is_not_passed_on(self):
-        self.up.routes["/gz"] = lambda handler, body: handler.answer(200, b"\x1f\x8b...", [("Content-Encoding", "gzip")])
-        self.assert_error(self.s.request("GET", "/api/gz", headers=[("Accept-Encoding", "gzip")]), 502, "encoded_response")
 
     # --- the log
 

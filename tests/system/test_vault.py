@@ -183,7 +183,7 @@ class VaultTest(SystemTest):
     def test_bad_arguments_say_what_to_write(self):
         vault = self.vault()
         self.refused(vault.add("nosuch"), 2, "for what service is nosuch", "--provider")
-        self.refused(vault.add("x", "--provider", "nosuch"), 3, 'no provider "nosuch"', "known are: anthropic")
+        self.refused(vault.add("x", "--provider", "nosuch"), 3, 'no provider "nosuch"', "provider list")
         self.refused(vault.add("x", "--provider", "generic"), 2, "needs an origin", "--url")
         self.refused(vault.add("x", "--url", "http://h.org"), 2, "in clear", "https://")
         self.refused(vault.add("x", "--url", "https://h.org?x=1"), 2, "not an origin", "https://host")

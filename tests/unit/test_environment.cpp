@@ -1,7 +1,9 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "catch.hpp"
+#include "scratch.hpp"
 #include "session/environment.hpp"
 
 using namespace agentvault;
@@ -18,9 +20,22 @@ broker::Grant grant(const char* name, std::vector<std::string> env, std::vector<
 }
 
 Environment build(const std::vector<std::string>& inherited, const std::vector<broker::Grant>& grants) {
-  return build_environment({inherited, &grants, "127.0.0.1:4000", "sid",
-                            [](const std::string& name) { return "token-" + name; },
-                            [](std::string_view value) { return value.find("REAL") != std::string_view::npos; }});
+  static const Scratch scratch;
+  static const net::SessionCa ca("test", std::chrono::hours(1));
+  make_private_directory(keys::VaultPaths{scratch / ""}.sessions());
+  static const ClientFiles files(keys::VaultPaths{scratch / ""}, "sid", ca, [](const char*) { return std::string(); });
+  EnvironmentRequest request;
+  request.inherited = inherited;
+  request.grants = &grants;
+  request.authority = "127.0.0.1:4000";
+  request.tokenless_proxy_port = 4001;
+  request.session = "sid";
+  request.files = &files;
+  request.mint = [](const std::string& name) { return "token-" + name; };
+  request.widest_token = "token-widest";
+  request.proxy_token = "token-proxy";
+  request.holds_secret = [](std::string_view value) { return value.find("REAL") != std::string_view::npos; };
+  return build_environment(request);
 }
 
 std::size_t count(const Environment& environment, const std::string& entry) {
@@ -37,7 +52,7 @@ TEST_CASE("the child gets tokens and URLs in place of keys") {
             grants);
   CHECK(count(out, "OPENAI_API_KEY=token-openai") == 1);
   CHECK(count(out, "OPENAI_BASE_URL=http://127.0.0.1:4000/openai/v1") == 1);
-  CHECK(count(out, "AGENTVAULT_TOKEN=token-") == 1);
+  CHECK(count(out, "AGENTVAULT_TOKEN=token-widest") == 1);
   CHECK(count(out, "AGENTVAULT_URL=http://127.0.0.1:4000") == 1);
   CHECK(count(out, "AGENTVAULT_SESSION=sid") == 1);
   CHECK(count(out, "PATH=/bin") == 1);
@@ -75,8 +90,45 @@ TEST_CASE("two credentials that claim one variable are an error naming both") {
   }
 }
 
-TEST_CASE("loopback stays direct when a proxy is set") {
-  const auto out = build({"NO_PROXY=corp.example", "https_proxy=http://p"}, {});
-  CHECK(count(out, "NO_PROXY=127.0.0.1,localhost,::1,corp.example") == 1);
+TEST_CASE("clients are sent through the broker, loopback is not") {
+  const auto out = build({"NO_PROXY=corp.example", "https_proxy=http://p", "ALL_PROXY=socks5h://p"}, {});
+  for (const char* name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"}) {
+    CHECK(count(out, std::string(name) + "=http://agentvault:token-proxy@127.0.0.1:4000") == 1);
+  }
+  // What the user had set would bypass the broker.
+  CHECK(count(out, "NO_PROXY=127.0.0.1,localhost,::1") == 1);
   CHECK(count(out, "no_proxy=127.0.0.1,localhost,::1") == 1);
+}
+
+TEST_CASE("a loopback upstream that a credential is bound to goes through the broker") {
+  std::vector<broker::Grant> grants;
+  grants.push_back(grant("local", {}));
+  grants.back().binding.origin = net::Origin::parse("https://localhost:8443");
+  CHECK(count(build({}, grants), "NO_PROXY=127.0.0.1,::1") == 1);
+}
+
+TEST_CASE("git gets the token and https for the hosts it has a credential for, behind what it had") {
+  std::vector<broker::Grant> grants;
+  grants.push_back(grant("forge", {}));
+  grants.back().binding.origin = net::Origin::parse("https://forge.example");
+  CHECK(count(build({}, grants), "GIT_TERMINAL_PROMPT=0") == 0);
+  grants.back().binding.git = true;
+  const auto out = build({"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=a.b", "GIT_CONFIG_VALUE_0=c"}, grants);
+  CHECK(count(out, "GIT_CONFIG_COUNT=4") == 1);
+  CHECK(count(out, "GIT_CONFIG_KEY_0=a.b") == 1);
+  CHECK(count(out, "GIT_CONFIG_KEY_1=http.https://forge.example/.extraHeader") == 1);
+  // printf 'x-access-token:token-forge' | base64
+  CHECK(count(out, "GIT_CONFIG_VALUE_1=Authorization: Basic eC1hY2Nlc3MtdG9rZW46dG9rZW4tZm9yZ2U=") == 1);
+  CHECK(count(out, "GIT_CONFIG_KEY_2=url.https://forge.example/.insteadOf") == 1);
+  CHECK(count(out, "GIT_CONFIG_VALUE_2=git@forge.example:") == 1);
+  CHECK(count(out, "GIT_CONFIG_VALUE_3=ssh://git@forge.example/") == 1);
+}
+
+TEST_CASE("Java keeps its own options, and gets the port that asks for no token") {
+  const auto out = build({"JAVA_TOOL_OPTIONS=-Xmx1g"}, {});
+  const auto found = std::find_if(out.entries.begin(), out.entries.end(),
+                                  [](const auto& entry) { return entry.starts_with("JAVA_TOOL_OPTIONS="); });
+  REQUIRE(found != out.entries.end());
+  CHECK(found->starts_with("JAVA_TOOL_OPTIONS=-Xmx1g -D"));
+  CHECK(found->find("-Dhttps.proxyPort=4001") != std::string::npos);
 }

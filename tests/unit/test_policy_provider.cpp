@@ -13,8 +13,12 @@ namespace {
 Rule rule(Effect effect, std::vector<std::string> methods, const char* path) {
   return {effect, std::move(methods), {*http::PathPattern::parse(path)}};
 }
+const Presets& shipped() {
+  static const Presets presets = Presets::load("");
+  return presets;
+}
 bool allows(const char* preset, const char* method, const char* path) {
-  return decide(find_preset(preset).binding.rules, method, path).allowed;
+  return decide(shipped().get(preset).binding.rules, method, path).allowed;
 }
 }  // namespace
 
@@ -31,9 +35,9 @@ TEST_CASE("deny beats allow, and no match denies") {
 }
 
 TEST_CASE("every preset loads, names its documentation and survives as a binding") {
-  REQUIRE(presets().size() >= 5);
+  REQUIRE(shipped().list().size() >= 40);
   std::set<std::string> names;
-  for (const auto& preset : presets()) {
+  for (const auto& preset : shipped().list()) {
     INFO(preset.name);
     CHECK(names.insert(preset.name).second);
     CHECK(preset.documentation.rfind("https://", 0) == 0);
@@ -45,7 +49,8 @@ TEST_CASE("every preset loads, names its documentation and survives as a binding
     CHECK(again.rules == binding.rules);
     CHECK(again.origin == binding.origin);
   }
-  CHECK_THROWS_AS(find_preset("nobody"), Error);
+  CHECK_THROWS_AS(shipped().get("nobody"), Error);
+  CHECK(shipped().find("nobody") == nullptr);
 }
 
 TEST_CASE("presets allow the daily work and deny minting, billing, deletion and persistence") {
@@ -90,12 +95,34 @@ TEST_CASE("a preset with an unknown key or a wrong type names the line") {
 
 TEST_CASE("injections read what they write, and refuse what would break a request") {
   for (const char* text : {"bearer", "header:x-api-key", "header:Authorization:Token token={}", "query:key",
-                           "basic:user", "basic:pass", "basic:pass:x-access-token", "basic:user:secret:with:colons"}) {
+                           "basic:user", "basic:pass", "basic:pass:x-access-token", "basic:user:secret:with:colons",
+                           "path:/bot{}", "path:/v1/{}/x", "body:/api_key", "body:/auth/0/key"}) {
     CHECK(Injection::parse(text).text() == text);
   }
-  for (const char* bad :
-       {"", "bear", "bearer:x", "header", "header:", "header:a b", "header:Host", "header:Cookie", "header:X:no hole",
-        "header:X:{}{}", "header:X:{}\r\n", "query:", "query:a b", "basic", "basic:both", "basic:pass:a:b"}) {
+  for (const char* bad : {"",
+                          "bear",
+                          "bearer:x",
+                          "header",
+                          "header:",
+                          "header:a b",
+                          "header:Host",
+                          "header:Cookie",
+                          "header:X:no hole",
+                          "header:X:{}{}",
+                          "header:X:{}\r\n",
+                          "query:",
+                          "query:a b",
+                          "basic",
+                          "basic:both",
+                          "basic:pass:a:b",
+                          "token",
+                          "path:bot{}",
+                          "path:/bot",
+                          "path:/a//{}",
+                          "path:/../{}",
+                          "path:/{}?x",
+                          "body:",
+                          "body:x"}) {
     CHECK_THROWS_AS(Injection::parse(bad), Error);
   }
 }

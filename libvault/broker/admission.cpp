@@ -1,0 +1,95 @@
+#include "broker/admission.hpp"
+
+#include <algorithm>
+
+#include "base/encoding.hpp"
+
+namespace agentvault::broker {
+
+bool Admission::is_for_broker(const net::Endpoint& endpoint) const {
+  const auto own = net::parse_authority(context_.authority);
+  return endpoint.port == own->port && (endpoint.host == own->host || endpoint.host == "localhost");
+}
+
+std::optional<Refusal> Admission::route(Request& request) {
+  if (interception_) return route_intercepted(context_.session, *interception_, request);
+  if (is_connect(request)) return route_connect(request);
+  if (request.head.target.front() == '/') return route_base_url(context_.session, context_.authority, request);
+  if (auto refusal = route_proxied(context_.session, request)) return refusal;
+  if (!is_for_broker(request.upstream)) return std::nullopt;
+  // A client that sends even this to its proxy.
+  request.head.target = request.target.text();
+  request.head.fields.remove("proxy-authorization");
+  return route_base_url(context_.session, context_.authority, request);
+}
+
+bool Admission::needs_body(const Request& request) const {
+  return std::any_of(request.candidates.begin(), request.candidates.end(), [](const Grant* grant) {
+    const auto places = grant->binding.places();
+    return std::any_of(places.begin(), places.end(),
+                       [](const auto& place) { return place.kind == provider::Place::Kind::body; });
+  });
+}
+
+std::optional<Refusal> Admission::authenticate_to_proxy(Request& request) {
+  if (auto refusal = authenticate_proxy(context_.session, implied_, request)) return refusal;
+  // The session's own copy lasts only until it verifies another one.
+  proxy_token_ = *request.token;
+  request.token = &proxy_token_;
+  return std::nullopt;
+}
+
+Judgement Admission::decide_connect(Request& request) {
+  if (auto refusal = authenticate_to_proxy(request)) return {"", std::move(refusal)};
+  const auto now = std::chrono::system_clock::now();
+  const auto& target = request.upstream;
+  const bool ours = is_for_broker(target);
+  if (!ours && grants_for(context_.session, target.host, target.port).empty()) {
+    request.upstream.local_allowed = context_.egress.names_local(target.host, target.port);
+    return decide(context_.session, context_.egress, request, now);
+  }
+  // Each request inside is judged on its own.
+  return {ours ? "the broker itself" : "intercepted", judge_token(context_.session, request, now)};
+}
+
+Judgement Admission::decide_all(Request& request) {
+  if (is_connect(request)) return decide_connect(request);
+  if (interception_) {
+    // What goes without a token of its own goes with the tunnel's.
+    request.token = &interception_->token;
+    request.token_ids = interception_->token.ids;
+    request.not_after = token::not_after(interception_->token.token);
+    request.pool_key = request.upstream.authority() + "\nbare\n" + hex(interception_->token.token.tag);
+  } else if (!request.by_base_url) {
+    if (auto refusal = authenticate_to_proxy(request)) return {"", std::move(refusal)};
+  }
+  if (request.candidates.empty()) {
+    if (auto refusal = authenticate_plain(request)) return {"", std::move(refusal)};
+    request.upstream.local_allowed = context_.egress.names_local(request.upstream.host, request.upstream.port);
+  } else if (auto refusal = authenticate(context_.session, context_.egress, request)) {
+    return {"", std::move(refusal)};
+  }
+  return decide(context_.session, context_.egress, request, std::chrono::system_clock::now());
+}
+
+std::optional<Refusal> Admission::judge(Request& request, std::optional<Refusal> refusal) {
+  Judgement judgement{"", std::move(refusal)};
+  if (!judgement.refusal) judgement = decide_all(request);
+  auto failure = record(context_.session, request, judgement);
+  request.token = nullptr;  // judged; the next request may move it
+  return failure ? failure : judgement.refusal;
+}
+
+Admission::Inside Admission::enter_tunnel(const Request& connect) {
+  const auto& target = connect.upstream;
+  if (is_for_broker(target)) return Inside::broker;
+  if (grants_for(context_.session, target.host, target.port).empty()) return Inside::opaque;
+  interception_ = Interception{target.host, target.port, "", proxy_token_};
+  return Inside::interception;
+}
+
+void Admission::set_server_name(const std::string& name) {
+  interception_->server_name = name;
+}
+
+}  // namespace agentvault::broker

@@ -1,0 +1,45 @@
+// Decides about the requests of one connection: route, authenticate, decide, record, in the way that the connection's
+// standing asks for.
+#pragma once
+
+#include <optional>
+
+#include "broker/context.hpp"
+#include "broker/stages.hpp"
+
+namespace agentvault::broker {
+
+class Admission {
+ public:
+  /// `implied`: the token of a client that cannot authenticate to a proxy; null for all others. It must outlive this.
+  Admission(BrokerContext& context, const VerifiedToken* implied) : context_(context), implied_(implied) {}
+
+  /// First half: where the request is to go. A refusal is final, but is to be recorded.
+  std::optional<Refusal> route(Request& request);
+  /// Whether the rest needs the request's body.
+  bool needs_body(const Request& request) const;
+  /// Second half, and the record of both. Nothing: go ahead.
+  std::optional<Refusal> judge(Request& request, std::optional<Refusal> refusal);
+
+  /// After a CONNECT that was admitted. What is inside is for the broker itself, for an intercepted host, or nobody's
+  /// business here.
+  enum class Inside { broker, interception, opaque };
+  Inside enter_tunnel(const Request& connect);
+  /// Inside an interception: what the client named in its TLS handshake.
+  void set_server_name(const std::string& name);
+  const std::string& intercepted_host() const { return interception_->host; }
+
+ private:
+  bool is_connect(const Request& request) const { return request.head.method == "CONNECT"; }
+  bool is_for_broker(const net::Endpoint& endpoint) const;
+  Judgement decide_all(Request& request);
+  Judgement decide_connect(Request& request);
+  std::optional<Refusal> authenticate_to_proxy(Request& request);
+
+  BrokerContext& context_;
+  const VerifiedToken* implied_;
+  std::optional<Interception> interception_;
+  VerifiedToken proxy_token_;  // of the current request, if it came as to a proxy
+};
+
+}  // namespace agentvault::broker

@@ -1,0 +1,26 @@
+// What all connections of a broker share.
+#pragma once
+
+#include <string>
+
+#include "broker/egress.hpp"
+#include "broker/scrub.hpp"
+#include "broker/session_state.hpp"
+#include "broker/upstream.hpp"
+#include "net/network.hpp"
+#include "net/session_ca.hpp"
+
+namespace agentvault::broker {
+
+struct BrokerContext {
+  net::Reactor& reactor;
+  SessionState& session;
+  net::Network network;
+  UpstreamPool pool;
+  net::SessionCa& ca;
+  Egress egress;
+  Needles needles;
+  std::string authority;  // "127.0.0.1:PORT"
+};
+
+}  // namespace agentvault::broker

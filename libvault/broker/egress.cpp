@@ -1,0 +1,54 @@
+#include "broker/egress.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace agentvault::broker {
+
+Egress Egress::parse(std::string_view text) {
+  Egress egress;
+  if (text == "open") return egress;
+  egress.open_ = false;
+  if (text == "brokered") return egress;
+  for (auto part : split(text, ',')) {
+    part = trim(part);
+    const bool below = part.starts_with("*.");
+    auto host = net::parse_authority(below ? part.substr(2) : part);
+    if (!host) {
+      throw Error(ErrorKind::usage, "not a host for --egress: \"" + printable(part) + "\"",
+                  "write open, brokered, or hosts: docs.example.org,*.example.net");
+    }
+    if (below) host->host.insert(0, 1, '.');
+    egress.hosts_.push_back(std::move(*host));
+  }
+  return egress;
+}
+
+bool Egress::lists(const std::string& host, std::uint16_t port, bool exactly) const {
+  return std::any_of(hosts_.begin(), hosts_.end(), [&](const net::Authority& listed) {
+    if (listed.port && *listed.port != port) return false;
+    return host == listed.host || (!exactly && listed.host.starts_with('.') && host.ends_with(listed.host));
+  });
+}
+
+bool Egress::permits(const std::string& host, std::uint16_t port) const {
+  return open_ || lists(host, port, false);
+}
+
+bool Egress::names_local(const std::string& host, std::uint16_t port) const {
+  return lists(host, port, true) && net::Origin{host, port}.names_local_address();
+}
+
+std::string Egress::text() const {
+  if (open_) return "open";
+  std::vector<std::string> parts;
+  for (const auto& host : hosts_) {
+    const std::string name = host.host.starts_with('.') ? "*" + host.host : net::bracketed(host.host);
+    parts.push_back(host.port ? name + ":" + std::to_string(*host.port) : name);
+  }
+  return parts.empty() ? "brokered" : join(parts, ",");
+}
+
+}  // namespace agentvault::broker

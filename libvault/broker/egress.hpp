@@ -1,0 +1,31 @@
+// Which hosts an agent may reach without a credential.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/origin.hpp"
+
+namespace agentvault::broker {
+
+class Egress {
+ public:
+  /// "open": every public host. "brokered": none but those of granted credentials. Otherwise a list:
+  /// "docs.example.org,*.example.net,localhost:5432"; "*." stands for one label or more. Throws Error(usage).
+  static Egress parse(std::string_view text);
+
+  bool permits(const std::string& host, std::uint16_t port) const;
+  /// Whether the list names a private or local host itself: such an address is dialled for nobody else.
+  bool names_local(const std::string& host, std::uint16_t port) const;
+  std::string text() const;
+
+ private:
+  bool lists(const std::string& host, std::uint16_t port, bool exactly) const;
+
+  bool open_ = true;
+  std::vector<net::Authority> hosts_;  // "*.example.net" as ".example.net"
+};
+
+}  // namespace agentvault::broker

@@ -1,0 +1,53 @@
+#include "broker/websocket_scrubber.hpp"
+
+#include <algorithm>
+
+namespace agentvault::broker {
+
+WebSocketScrubber::WebSocketScrubber(Scrubber& scrubber)
+    : scrubber_(scrubber),
+      reader_({[this](ByteView head) {
+                 inserts_.push_back({payload_in_, std::string(as_text(head))});
+                 release("");
+               },
+               [this](ByteView payload) {
+                 payload_in_ += payload.size();
+                 std::string clean;
+                 scrubber_.feed(payload, clean);
+                 release(clean);
+               },
+               [this] {
+                 std::string clean;
+                 scrubber_.finish(clean);
+                 release(clean);
+               },
+               [this](ByteView head, ByteView payload) {
+                 std::string text(as_text(payload));
+                 scrubber_.whole(text);
+                 inserts_.push_back({payload_in_, std::string(as_text(head)) + text});
+                 release("");
+               }}) {}
+
+bool WebSocketScrubber::feed(ByteView bytes, std::string& out) {
+  out_ = &out;
+  return reader_.feed(bytes);
+}
+
+/// Payload in its order, with what stands between.
+void WebSocketScrubber::release(const std::string& clean) {
+  std::size_t used = 0;
+  for (;;) {
+    while (!inserts_.empty() && inserts_.front().offset == payload_out_) {
+      *out_ += inserts_.front().text;
+      inserts_.pop_front();
+    }
+    std::uint64_t size = clean.size() - used;
+    if (!inserts_.empty()) size = std::min(size, inserts_.front().offset - payload_out_);
+    if (size == 0) return;
+    out_->append(clean, used, static_cast<std::size_t>(size));
+    used += static_cast<std::size_t>(size);
+    payload_out_ += size;
+  }
+}
+
+}  // namespace agentvault::broker

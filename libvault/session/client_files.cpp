@@ -1,0 +1,76 @@
+#include "session/client_files.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/file.hpp"
+#include "session/java_truststore.hpp"
+
+namespace agentvault::session {
+namespace {
+
+constexpr std::size_t kMaxBundle = std::size_t{8} << 20;
+constexpr std::size_t kMaxWgetrc = std::size_t{256} << 10;
+// Debian and Ubuntu, Fedora and RHEL, SUSE, Alpine.
+constexpr const char* kSystemBundles[]{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                                       "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+
+std::string text_of(const std::filesystem::path& path, std::size_t most) {
+  if (path.empty()) return {};
+  const auto contents = read_file(path, most);
+  std::string text = contents ? std::string(as_text(*contents)) : "";
+  if (!text.empty() && !text.ends_with('\n')) text.push_back('\n');
+  return text;
+}
+
+/// As text, without looking into it: parsing 140 certificates costs 19 ms.
+std::string system_roots() {
+  for (const char* path : kSystemBundles) {
+    if (auto text = text_of(path, kMaxBundle); !text.empty()) return text;
+  }
+  return {};
+}
+
+std::string wgetrc_of_user(const Inherited& inherited) {
+  if (const auto path = inherited("WGETRC"); !path.empty()) return text_of(path, kMaxWgetrc);
+  if (const auto home = inherited("HOME"); !home.empty()) return text_of(home + "/.wgetrc", kMaxWgetrc);
+  return {};
+}
+
+void write_file(const std::filesystem::path& path, ByteView contents) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400));
+  if (!fd) throw_errno("create " + path.string());
+  write_all(fd.get(), contents, path.string());
+}
+
+}  // namespace
+
+std::vector<std::filesystem::path> ClientFiles::all(const keys::VaultPaths& paths, const std::string& session) {
+  std::vector<std::filesystem::path> out;
+  for (const char* suffix : {".ca.pem", ".bundle.pem", ".truststore.jks", ".wgetrc"}) {
+    out.push_back(paths.sessions() / (session + suffix));
+  }
+  return out;
+}
+
+ClientFiles::ClientFiles(const keys::VaultPaths& paths, const std::string& session, const net::SessionCa& ca,
+                         const Inherited& inherited) {
+  const auto files = all(paths, session);
+  ca_ = files[0];
+  bundle_ = files[1];
+  java_ = files[2];
+  wgetrc_ = files[3];
+  const std::string own = ca.certificate_pem();
+  const std::string bundle = system_roots() + text_of(inherited("SSL_CERT_FILE"), kMaxBundle) + own;
+  write_file(ca_, as_bytes(text_of(inherited("NODE_EXTRA_CA_CERTS"), kMaxBundle) + own));
+  write_file(bundle_, as_bytes(bundle));
+  write_file(java_, session::java_truststore(bundle, kJavaPassword));
+  write_file(wgetrc_, as_bytes(wgetrc_of_user(inherited) + "ca_certificate = " + bundle_ + "\n"));
+}
+
+ClientFiles::~ClientFiles() {
+  for (const auto& path : {ca_, bundle_, java_, wgetrc_}) ::unlink(path.c_str());
+}
+
+}  // namespace agentvault::session
