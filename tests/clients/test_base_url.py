@@ -1,18 +1,15 @@
-"""Real clients, unmodified, through a real session: SDKs from npm, curl, httpx. Prints a table: client x mode x result."""
+"""Real clients, unmodified, that read a base URL: SDKs from npm, curl, httpx. Prints a table: client x mode x result."""
 import json
-import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "system"))
-from harness import KEY, LIMIT, SystemTest, Vault  # noqa: E402
+import modules
 
-MODULES = pathlib.Path(os.environ.get("AGENTVAULT_NODE_MODULES", HERE.parents[1] / "build/clients"))
-TABLE = []
+from harness import KEY, SystemTest
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 
 def chat(handler, body):
@@ -48,19 +45,6 @@ def messages(handler, body):
     handler.wfile.write(b"0\r\n\r\n")
 
 
-def install_modules():
-    """The SDKs, once; a machine without the registry says so and the tests that need them are skipped loudly."""
-    if (MODULES / "node_modules/openai").exists() and (MODULES / "node_modules/@anthropic-ai/sdk").exists():
-        return None
-    MODULES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "package.json", MODULES)
-    try:
-        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=MODULES, capture_output=True, text=True, timeout=240)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return None if done.returncode == 0 else done.stderr[-500:]
-
-
 class ClientTest(SystemTest):
     def setUp(self):
         super().setUp()
@@ -75,18 +59,15 @@ class ClientTest(SystemTest):
         self.ok(result)
         self.assertNotIn(KEY, result.out + result.err)
         lines = dict(line.split(": ", 1) for line in result.out.splitlines() if ": " in line)
-        TABLE.extend((name, mode, text) for mode, text in lines.items())
+        for mode, text in lines.items():
+            modules.note(name, "base URL, " + mode, text)
         return lines
 
     def node(self, script):
-        version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
-        if int(version[1:].split(".")[0] or 0) < 20:
-            self.skipTest(f"SKIPPED: the SDKs need Node.js 20, this is {version}")
-        problem = install_modules()
-        if problem:
-            self.skipTest("SKIPPED: the SDKs cannot be installed: " + problem)
-        shutil.copy(HERE / script, MODULES)
-        return ["node", MODULES / script]
+        if why := modules.problem():
+            self.skipTest("SKIPPED: the SDKs cannot be installed: " + why)
+        shutil.copy(HERE / script, modules.FOLDER)
+        return [modules.NODE, modules.FOLDER / script]
 
     def keys_seen(self, header):
         return {dict((k.lower(), v) for k, v in r["headers"]).get(header) for r in self.up.requests}
@@ -123,12 +104,6 @@ class ClientTest(SystemTest):
                                 'curl -sS -o /dev/null -w "plain: %{http_code}\\n" -H "Authorization: Bearer $OPENAI_API_KEY" "$OPENAI_BASE_URL/models"',
                                 env={"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"})
         self.assertEqual(lines, {"plain": "200"})
-
-    @classmethod
-    def tearDownClass(cls):
-        print("\nclient                    mode      result")
-        for client, mode, result in sorted(TABLE):
-            print(f"{client:<25} {mode:<9} {result}")
 
 
 if __name__ == "__main__":
