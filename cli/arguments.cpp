@@ -150,6 +150,11 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   attenuate->add_option("--lifetime", a.lifetime, "only for this long, for example 10m");
   attenuate->add_option("--agent-name", a.agent_name, "name of who gets it, for the audit log");
 
+  auto* doctor = app.add_subcommand("doctor", "say what works on this machine, and what cannot");
+  doctor->add_option("--probe", a.probe, "send one harmless request: does this credential's key arrive?")
+      ->type_name("NAME");
+  define_pin_file(doctor, a);
+
   auto* completion = app.add_subcommand("completion", "print a completion script");
   completion->add_option("shell", a.shell, "bash, zsh or fish")->required();
 }

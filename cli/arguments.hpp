@@ -74,6 +74,9 @@ struct Arguments {
   std::string lifetime;
   std::string agent_name;
 
+  // doctor
+  std::string probe;
+
   // completion
   std::string shell;
 

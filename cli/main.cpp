@@ -30,6 +30,7 @@ const std::vector<Command> kCommands{
     {{"provider", "show"}, run_provider_show},
     {{"provider", "update"}, run_provider_update},
     {{"exec"}, run_exec},
+    {{"doctor"}, run_doctor},
     {{"sessions"}, run_sessions},
     {{"revoke"}, run_revoke},
     {{"rotate"}, run_rotate},

@@ -12,6 +12,7 @@ keys::NewVault new_vault(const Arguments& arguments);
 int run_add(const Arguments& arguments);
 int run_backup(const Arguments& arguments);
 int run_completion(const Arguments& arguments);
+int run_doctor(const Arguments& arguments);
 int run_exec(const Arguments& arguments);
 int run_init(const Arguments& arguments);
 int run_list(const Arguments& arguments);

@@ -216,5 +216,67 @@ class TakeTest(SystemTest):
         self.assertEqual([word[:4] for word in done.out.split()], ["agv_", "agv_"])
 
 
+class DoctorTest(SystemTest):
+    def test_the_machine_is_looked_at(self):
+        v = self.vault()
+        done = self.ok(v.run("doctor", "--json"))
+        rows = {r["subject"]: r for r in json.loads(done.out)}
+        self.assertEqual(rows["vault"]["verdict"], "ok")
+        self.assertEqual(rows["isolation"]["verdict"], "off")
+        self.assertIn("proxy", rows["curl"]["detail"])
+        missing = v.run("--vault", self.folder / "none", "doctor")
+        self.assertEqual(missing.code, 1)
+        self.assertIn("problem", missing.out)
+
+    def clients(self, v, **programs):
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        for name, says in programs.items():
+            (folder / name).write_text(f"#!/bin/sh\necho {says}\n")
+            (folder / name).chmod(0o755)
+        done = v.run("doctor", "--json", env={"PATH": str(folder)})
+        return {r["subject"]: r["verdict"] for r in json.loads(done.out)}
+
+    def test_clients_that_cannot_work_are_named(self):
+        v = self.vault()
+        self.assertEqual({k: w for k, w in self.clients(v, node="v20.1.0", java="x", aws="x").items() if k in ("node", "java", "aws", "curl")},
+                         {"node": "partly", "java": "partly", "aws": "cannot"})
+        for version, verdict in (("v22.21.0", "works"), ("v22.20.9", "partly"), ("v24.4.0", "partly"), ("v24.5.0", "works"), ("v25.0.0", "works"), ("nonsense", "partly")):
+            self.assertEqual(self.clients(v, node=version)["node"], verdict, version)
+
+    def probe(self, v, name, code):
+        done = v.run("doctor", "--probe", name, "--json")
+        self.assertEqual(done.code, code, done)
+        self.assertNotIn(KEY, done.out + done.err)
+        return json.loads(done.out)
+
+    def test_a_probe_shows_whether_the_key_arrives(self):
+        up = self.upstream()
+        v = self.vault()
+        for name, inject, path in (("a", "bearer", "/v1"), ("b", "header:X-Key:k {}", "/v1"), ("c", "query:key", "/v1"), ("d", "basic:pass:me", "/v1"), ("e", "path:/bot{}", "")):
+            self.ok(v.add(name, "--url", up.url + path, "--ca-file", self.certificate.pem, "--inject", inject))
+            probe = self.probe(v, name, 0)
+            self.assertEqual((probe["status"], probe["verdict"]), (200, "the key arrived and was accepted"), name)
+            self.assertEqual(probe["key"], "put in as " + inject)
+            self.assertIn(KEY if inject != "basic:pass:me" else "bWU6", str(up.requests[-1]), name)
+            self.assertEqual(up.requests[-1]["method"], "GET")
+        up.routes["/v1/agentvault-probe"] = lambda handler, body: handler.answer(401, b"no")
+        self.assertIn("did not accept", self.probe(v, "a", 1)["verdict"])
+        up.routes["/v1/agentvault-probe"] = lambda handler, body: handler.answer(404, b'{"error":{"code":"x"}}')
+        self.assertIn("does not tell", self.probe(v, "a", 0)["verdict"])
+        up.stop()
+        probe = self.probe(v, "a", 1)
+        self.assertIn("upstream_unreachable", probe["verdict"])
+        self.assertEqual(probe["key"], "not put in")
+
+    def test_presets_are_probed_with_what_they_allow(self):
+        up = self.upstream()
+        v = self.vault()
+        self.ok(v.add("openai", "--url", up.url + "/v1", "--ca-file", self.certificate.pem, secret="sk-" + "0" * 30))
+        self.assertEqual(self.probe(v, "openai", 0)["request"], f"GET {up.url}/v1/models")
+        self.ok(v.add("resend", "--url", up.url, "--ca-file", self.certificate.pem, secret="re_" + "0" * 30))
+        self.refused(v.run("doctor", "--probe", "nobody"), 3, "no credential named nobody", "agentvault list")
+
+
 if __name__ == "__main__":
     main()
