@@ -3,6 +3,7 @@
 
 #include "http/head.hpp"
 #include "http/target.hpp"
+#include "net/origin.hpp"
 
 using namespace agentvault;
 using namespace agentvault::http;
@@ -38,6 +39,13 @@ void check_request(std::string_view input) {
   if (const auto* normal = std::get_if<Target>(&target)) {
     const auto next = parse_target(normal->text());
     demand(std::get<Target>(next).text() == normal->text());  // one normal form
+  }
+  const auto opaque = parse_target(head.target, true);
+  demand(std::holds_alternative<Target>(opaque) || std::holds_alternative<BadTarget>(target));  // allows only more
+  if (const auto authority = net::parse_authority(head.target)) {
+    const auto text = net::bracketed(authority->host) + (authority->port ? ":" + std::to_string(*authority->port) : "");
+    const auto same_again = net::parse_authority(text);
+    demand(same_again && same_again->host == authority->host && same_again->port == authority->port);
   }
 }
 
