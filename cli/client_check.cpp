@@ -46,6 +46,9 @@ const std::vector<ClientCheck> kKnown{
     {"aws", kCannot, "requests are signed with the key itself (SigV4), which this version cannot do again"},
     {"s3cmd", kCannot, "requests are signed with the key itself (SigV4), which this version cannot do again"},
     {"rclone", kCannot, "for S3: requests are signed with the key itself (SigV4)"},
+    {"firefox", kCannot, "has roots of its own and reads no certificate from the environment"},
+    {"chromium", kCannot, "has roots of its own and reads no certificate from the environment"},
+    {"google-chrome", kCannot, "has roots of its own and reads no certificate from the environment"},
     {"docker", kCannot, "the daemon makes the connections, outside of the session"},
     {"podman", kPartly, "containers do not share the session's loopback unless run with --network=host"},
 };

@@ -72,6 +72,7 @@ class Broker::Server {
                  ca,
                  std::move(options.egress),
                  {},
+                 {},
                  {}},
         implied_(*session.verify(token::encode(options.implied_token))),
         main_(*this, nullptr),

@@ -55,6 +55,7 @@ void ClientConnection::enforce_withdrawals() {
 
 /// The TLS handshake inside an intercepted tunnel is done.
 void ClientConnection::on_open() {
+  secured_ = true;
   admission_.set_server_name(stream_->requested_host());
 }
 
@@ -322,6 +323,11 @@ void ClientConnection::on_end() {
 }
 
 void ClientConnection::on_failure(const std::string& reason) {
+  const bool in_handshake = inside_ == Admission::Inside::interception && !secured_ && reason.starts_with("TLS");
+  if (in_handshake && context_.distrusted_at.insert(admission_.intercepted_host()).second) {
+    log::warning("a client gave up its connection to " + admission_.intercepted_host() + " (" + reason +
+                 "): does it read the certificates that the environment names? See \"agentvault doctor\"");
+  }
   log::debug("agent connection: " + reason);
   close_now();
 }

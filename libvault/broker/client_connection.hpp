@@ -81,6 +81,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Tunnel> tunnel_;
   Admission::Inside inside_ = Admission::Inside::broker;
+  bool secured_ = false;  // TLS inside an interception stands
   bool continue_expected_ = false;
   bool input_ended_ = false;
   bool is_head_ = false;

@@ -1,6 +1,7 @@
 // What all connections of a broker share.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "broker/egress.hpp"
@@ -20,7 +21,8 @@ struct BrokerContext {
   net::SessionCa& ca;
   Egress egress;
   Needles needles;
-  std::string authority;  // "127.0.0.1:PORT"
+  std::string authority;                // "127.0.0.1:PORT"
+  std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate
 };
 
 }  // namespace agentvault::broker

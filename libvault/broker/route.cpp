@@ -121,6 +121,9 @@ std::optional<Refusal> route_proxied(SessionState& session, Request& request) {
   const std::string text = (path.starts_with('/') ? "" : "/") + std::string(path);
   if (tls) request.candidates = grants_for(session, named->host, port);
   if (request.candidates.empty()) {
+    if (text.find('#') != std::string::npos) {
+      return Refusal{400, "bad_target", "a fragment in the request target", "send the URL without it"};
+    }
     take_as_sent(text, request);
     return std::nullopt;
   }

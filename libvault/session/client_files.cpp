@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "base/log.hpp"
 #include "session/java_truststore.hpp"
 
 namespace agentvault::session {
@@ -62,7 +63,9 @@ ClientFiles::ClientFiles(const keys::VaultPaths& paths, const std::string& sessi
   java_ = files[2];
   wgetrc_ = files[3];
   const std::string own = ca.certificate_pem();
-  const std::string bundle = system_roots() + text_of(inherited("SSL_CERT_FILE"), kMaxBundle) + own;
+  const std::string roots = system_roots();
+  if (roots.empty()) log::warning("this system has no bundle of certificates: is ca-certificates installed?");
+  const std::string bundle = roots + text_of(inherited("SSL_CERT_FILE"), kMaxBundle) + own;
   write_file(ca_, as_bytes(text_of(inherited("NODE_EXTRA_CA_CERTS"), kMaxBundle) + own));
   write_file(bundle_, as_bytes(bundle));
   write_file(java_, session::java_truststore(bundle, kJavaPassword));

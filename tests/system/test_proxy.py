@@ -76,6 +76,13 @@ class ProxyTest(SystemTest):
         with s.tunnel(API + ":443")[1] as connection, self.assertRaises(ssl.SSLError):
             context.wrap_socket(connection, server_hostname=API)
 
+    def test_a_client_that_does_not_trust_the_certificate_is_named_once(self):
+        script = f'for i in 1 2; do curl -sS --cacert /etc/ssl/certs/ca-certificates.crt https://{API}/v1/x 2>/dev/null; echo $?; done'
+        done = self.v.run("exec", "-q", "--", "sh", "-c", script)
+        self.assertEqual(done.out, "60\n60\n")
+        self.assertEqual(done.err.count(f"gave up its connection to {API}"), 1, done.err)
+        self.assertEqual(self.api.requests, [])
+
     def test_another_name_inside_the_tunnel_is_misdirected(self):
         s = self.session(self.v)
         for field in ("evil.example", SITE, API + ":444", API + ".", "x" + API):
@@ -225,6 +232,9 @@ class ProxyTest(SystemTest):
         s = self.session(self.v)
         data = s.raw(self.proxied(s, f"GET http://{SITE}/", "evil.example"))
         self.assertEqual(parse_response(data)[0], 421)
+        for url in (f"http://user@{SITE}/", f"http://{SITE}/#x", f"http://{SITE}:x/", f"http:/{SITE}/", f"http://{SITE}\\@x/"):
+            self.assertEqual(parse_response(s.raw(self.proxied(s, f"GET {url}", SITE)))[0], 400, url)
+        self.assertEqual(len(site.requests), 1)
 
     def test_a_granted_host_over_plain_http_gets_no_key(self):
         plain = self.upstream(address=internet.address_of(API), port=80, tls=False)
