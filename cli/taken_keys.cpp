@@ -14,14 +14,24 @@
 namespace agentvault::cli {
 namespace {
 
-/// The value's own memory, as the kernel gave it to this process.
-std::span<std::uint8_t> value_of(const std::string& name) {
-  char* value = std::getenv(name.c_str());
-  if (value == nullptr || *value == '\0') {
-    throw Error(ErrorKind::usage, "--take: " + printable(name) + " is not set",
-                "name variables that hold a key, for example OPENAI_API_KEY");
+/// Moves the value out of its own memory, as the kernel gave it to this process. There may be several entries of one
+/// name: the first counts.
+SecretBytes take_value(const std::string& name) {
+  SecretBytes secret;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (std::strncmp(*entry, name.c_str(), name.size()) != 0 || (*entry)[name.size()] != '=') continue;
+    auto* value = reinterpret_cast<std::uint8_t*>(*entry + name.size() + 1);
+    const std::span bytes(value, std::strlen(*entry + name.size() + 1));
+    if (secret.empty() && !bytes.empty()) secret = SecretBytes::copy_of(bytes);
+    wipe(bytes);
   }
-  return {reinterpret_cast<std::uint8_t*>(value), std::strlen(value)};
+  ::unsetenv(name.c_str());
+  return secret;
+}
+
+bool is_set(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value != nullptr && *value != '\0';
 }
 
 const provider::Preset& preset_for(const provider::Presets& presets, const std::string& variable) {
@@ -48,15 +58,21 @@ std::vector<broker::Grant> take_keys(const std::vector<std::string>& variables) 
   const auto presets = provider::Presets::load(provider::preset_folder());
   std::vector<broker::Grant> grants;
   for (const auto& variable : variables) {
-    const auto value = value_of(variable);
+    if (!is_set(variable)) {
+      throw Error(ErrorKind::usage, "--take: " + printable(variable) + " is not set",
+                  "name variables that hold a key, for example OPENAI_API_KEY");
+    }
     const auto& preset = preset_for(presets, variable);
-    auto secret = SecretBytes::copy_of(value);
-    wipe(value);
-    ::unsetenv(variable.c_str());
+    auto secret = take_value(variable);
     check_secret(secret, preset.binding, preset.name);
-    const bool twice = std::any_of(grants.begin(), grants.end(), [&](const auto& g) { return g.name == preset.name; });
-    // GITHUB_TOKEN and GH_TOKEN: one credential under two names.
-    if (twice) continue;
+    const auto same =
+        std::find_if(grants.begin(), grants.end(), [&](const auto& grant) { return grant.name == preset.name; });
+    if (same != grants.end()) {
+      // GITHUB_TOKEN and GH_TOKEN: one credential under two names.
+      if (constant_time_equal(same->secret.reveal(), secret.reveal())) continue;
+      throw Error(ErrorKind::usage, "--take: two variables of " + preset.name + " hold different keys",
+                  "take one of them");
+    }
     grants.push_back({preset.name, preset.binding, std::move(secret)});
   }
   return grants;

@@ -59,7 +59,7 @@ Judgement Admission::decide_all(Request& request) {
     request.token = &interception_->token;
     request.token_ids = interception_->token.ids;
     request.not_after = token::not_after(interception_->token.token);
-    request.pool_key = request.upstream.authority() + "\nbare\n" + hex(interception_->token.token.tag);
+    request.pool_key = request.upstream.authority() + "\n(bare)\n" + hex(interception_->token.token.tag);
   } else if (!request.by_base_url) {
     if (auto refusal = authenticate_to_proxy(request)) return {"", std::move(refusal)};
   }

@@ -12,9 +12,9 @@ constexpr std::string_view kProxyAuthorization = "proxy-authorization";
 
 /// A token where the binding does not expect one would reach the upstream, and its log.
 bool has_stray_token(const Request& request) {
-  if (request.target.text().find(token::kPrefix) != std::string::npos) return true;
+  if (holds_token(request.target.text())) return true;
   return std::any_of(request.head.fields.list().begin(), request.head.fields.list().end(),
-                     [](const auto& field) { return field.value.find(token::kPrefix) != std::string::npos; });
+                     [](const auto& field) { return holds_token(field.value) || holds_token(field.name); });
 }
 
 Refusal misplaced() {
@@ -139,7 +139,13 @@ std::optional<Refusal> authenticate(SessionState& session, const Egress& egress,
 
 std::optional<Refusal> authenticate_plain(Request& request) {
   remove_overrides(request.head.fields);
-  if (!has_stray_token(request)) return std::nullopt;
+  bool carries_token = has_stray_token(request);
+  for (const auto& field : request.head.fields.list()) {
+    // Basic authorization hides one.
+    const auto taken = tokens_of_authorization(field.value);
+    carries_token = carries_token || !taken.tokens.empty() || taken.misplaced;
+  }
+  if (!carries_token) return std::nullopt;
   return Refusal{403, "token_misplaced", "no credential of this session is bound to " + request.upstream.authority(),
                  "tokens go only to the hosts of granted credentials, over https"};
 }

@@ -54,10 +54,12 @@ Port listen_on_loopback() {
   return port;
 }
 
-/// Root is trusted, and every process of the session's user belongs to it; nobody else of the machine does.
-bool is_of_this_session(int socket) {
+/// Root is trusted, and every process of the session's user belongs to it; nobody else of the machine does. Where the
+/// kernel does not tell, a token must do.
+bool is_of_this_session(int socket, bool needs_no_token) {
   const auto owner = net::owner_of_peer(socket);
-  return !owner || *owner == ::geteuid() || *owner == 0;
+  if (!owner) return !needs_no_token;
+  return owner->held && (owner->user == ::geteuid() || owner->user == 0);
 }
 
 }  // namespace
@@ -112,7 +114,7 @@ class Broker::Server {
           if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return server_.accept_later();
           continue;  // that connection is gone already
         }
-        if (is_of_this_session(socket.get())) server_.add(std::move(socket), implied_);
+        if (is_of_this_session(socket.get(), implied_ != nullptr)) server_.add(std::move(socket), implied_);
       }
     }
 
@@ -125,7 +127,7 @@ class Broker::Server {
 
   bool has_room() const { return connections_.size() < most_; }
 
-  void add(UniqueFd socket, const VerifiedToken* implied) {
+  void add(UniqueFd socket, const VerifiedToken* implied) try {
     auto connection =
         std::make_unique<ClientConnection>(context_, std::move(socket), implied, [this](ClientConnection& gone) {
           const auto found = connections_.find(&gone);
@@ -137,6 +139,8 @@ class Broker::Server {
         });
     auto* key = connection.get();
     connections_.emplace(key, std::move(connection));
+  } catch (const std::exception& error) {
+    log::warning(std::string("a connection was not taken: ") + error.what());
   }
 
   void accept_later() {

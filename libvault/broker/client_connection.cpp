@@ -84,7 +84,8 @@ void ClientConnection::process_input() {
   while (again) {
     switch (state_) {
       case State::head:
-        again = read_head();
+        // Whoever does not read its answers gets no further ones.
+        again = !congested() && read_head();
         break;
       case State::collecting:
         again = collect_body();
@@ -159,8 +160,10 @@ void ClientConnection::begin_request(http::RequestHead head) {
   request_.number = context_.session.next_request();
   request_.head = std::move(head);
   auto refusal = admission_.route(request_);
-  if (refusal || !admission_.needs_body(request_)) return admit(std::move(refusal));
+  const bool has_body = request_.head.framing.kind != http::Framing::Kind::none;
+  if (refusal || !has_body || !admission_.needs_body(request_)) return admit(std::move(refusal));
   state_ = State::collecting;
+  request_.collected = true;
   if (continue_expected_) send("HTTP/1.1 100 Continue\r\n\r\n");
   continue_expected_ = false;
   process_soon();
@@ -176,10 +179,12 @@ bool ClientConnection::collect_body() {
     return false;
   }
   if (request_.body.size() > kMaxJsonBody) {
-    admit(Refusal{413, "body_too_large", "a body that a key goes into is larger than 4 MiB", "send a smaller one"});
+    admit(Refusal{413, "body_too_large", "a body that a key goes into is larger than 1 MiB", "send a smaller one"});
     return false;
   }
   if (!body_.done()) return false;
+  // It goes on in one piece, whichever credential is chosen.
+  request_.head.framing = {http::Framing::Kind::length, request_.body.size()};
   admit(std::nullopt);
   return state_ != State::closing;
 }
@@ -309,6 +314,7 @@ void ClientConnection::close_now() {
 void ClientConnection::on_drained() {
   if (exchange_) exchange_->client_drained();
   if (tunnel_) tunnel_->client_drained();
+  process_soon();
 }
 
 void ClientConnection::on_end() {
@@ -351,7 +357,8 @@ void ClientConnection::body_wanted() {
 
 void ClientConnection::exchange_complete(bool keep_alive) {
   context_.reactor.retire(std::move(exchange_));
-  next_request(keep_alive && !input_ended_);
+  // A client may have sent all its requests, and ended its side.
+  next_request(keep_alive && (!input_ended_ || used_ < in_.size()));
 }
 
 void ClientConnection::exchange_refused(const Refusal& refusal) {

@@ -32,8 +32,22 @@ bool under_base(const std::string& path, const std::string& base) {
 }
 
 /// Paths are a credential's own: a token that is narrowed to some of them opens no other host.
-std::string_view judged_path(const Request& request) {
-  return request.grant != nullptr ? std::string_view(request.target.path) : std::string_view();
+std::string judged_path(const Request& request) {
+  return request.grant != nullptr ? request.target.path : std::string();
+}
+
+/// As a server reads the path that takes %2F for a slash after all. Where a preset lets it stand for a character, a
+/// prohibition still holds for both readings.
+std::string with_slashes(std::string path) {
+  for (auto at = path.find("%2F"); at != std::string::npos; at = path.find("%2F", at)) path.replace(at, 3, "/");
+  return path;
+}
+
+policy::Decision decide_both_readings(const provider::Binding& binding, const Request& request) {
+  const auto decision = policy::decide(binding.rules, request.head.method, request.target.path);
+  const auto other = policy::decide(binding.rules, request.head.method, with_slashes(request.target.path));
+  const bool prohibited = !other.allowed && other.rule;
+  return decision.allowed && prohibited ? other : decision;
 }
 
 Judgement decide_egress(const Egress& egress, const Request& request) {
@@ -54,7 +68,7 @@ Judgement decide_credential(const Request& request) {
     return {"", Refusal{403, "outside_base", "the path is not under " + binding.base,
                         "the credential is bound to " + binding.origin.text() + binding.base}};
   }
-  const auto decision = policy::decide(binding.rules, request.head.method, request.target.path);
+  const auto decision = decide_both_readings(binding, request);
   const auto reason = policy::explain(decision);
   if (decision.allowed) return {reason, std::nullopt};
   return {reason, Refusal{403, "policy_denied", "the policy does not allow this request (" + reason + ")",
@@ -76,8 +90,11 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
 Judgement decide(SessionState& session, const Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now) {
   if (auto refusal = judge_token(session, request, now)) return {"", std::move(refusal)};
-  const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, judged_path(request)};
-  if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
+  const std::string path = judged_path(request);
+  for (const auto& reading : {path, with_slashes(path)}) {
+    const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, reading};
+    if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
+  }
   return request.grant != nullptr ? decide_credential(request) : decide_egress(egress, request);
 }
 

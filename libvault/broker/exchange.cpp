@@ -19,7 +19,7 @@ constexpr std::array kNotPassedOn{"alt-svc", "strict-transport-security", "conte
 constexpr std::size_t kMostDecoded = 4096;
 
 /// What a body is called by its bytes: no longer true of a decoded one.
-constexpr std::array kOfEncodedBody{"content-encoding", "content-md5", "content-digest"};
+constexpr std::array kOfEncodedBody{"content-encoding", "content-md5", "content-digest", "etag"};
 
 }  // namespace
 
@@ -49,11 +49,15 @@ void Exchange::start() {
 void Exchange::upstream_ready() {
   try {
     upstream_->write(inject(request_).reveal());
+    if (request_.collected && !request_.has_body_hole()) upstream_->write(as_bytes(request_.body));
   } catch (const Error& error) {
     return upstream_failed({503, "out_of_memory", error.what(), "try again when fewer requests are under way"});
   }
   ready_ = true;
-  body_sent_ = body_sent_ || request_.has_body_hole();
+  if (request_.collected) {
+    body_sent_ = true;
+    bytes_sent_ = request_.body.size();
+  }
   client_.body_wanted();
 }
 
@@ -72,9 +76,7 @@ void Exchange::send_body(ByteView bytes) {
 
 void Exchange::end_body(const http::Fields& trailers) {
   body_ended_ = true;
-  if (upstream_ == nullptr || request_.has_body_hole() || request_.head.framing.kind != http::Framing::Kind::chunked) {
-    return;
-  }
+  if (upstream_ == nullptr || request_.head.framing.kind != http::Framing::Kind::chunked) return;
   http::Fields passed_on = trailers;
   // A trailer must not become what a header may not be.
   remove_authorization(passed_on, request_.grant != nullptr ? &request_.grant->binding : nullptr);
@@ -104,6 +106,8 @@ void Exchange::upstream_head(const http::ResponseHead& head, const http::Framing
 bool Exchange::begin_decoding(const http::ResponseHead& head, const http::Framing& framing) {
   const auto codings = http::content_codings(head.fields);
   if (codings.empty() || framing.kind == http::Framing::Kind::none) return true;
+  // A host that no secret was ever sent to: its files are none of ours to unpack.
+  if (request_.candidates.empty()) return true;
   decoder_ = http::make_decoder(codings);
   return decoder_ != nullptr;
 }
@@ -194,7 +198,7 @@ void Exchange::upstream_body(ByteView bytes) {
     if (!clean(bytes.subspan(at, std::min(step, bytes.size() - at)), out)) return malformed_body();
     emit(out);
   }
-  if (client_.congested()) upstream_->pause();
+  if (upstream_ != nullptr && client_.congested()) upstream_->pause();
 }
 
 void Exchange::malformed_body() {
@@ -215,10 +219,13 @@ void Exchange::upstream_done(const http::Fields& trailers) {
     client_.send(last);
   }
   settle("complete");
+  if (upstream_ == nullptr) return;
   UpstreamConnection& done = *upstream_;
   upstream_ = nullptr;
   // Answered before the request was complete: what is still on its way would be taken for the next request.
-  pool_.release(done, body_ended_);
+  const auto& framed = request_.head.framing;
+  const bool whole = body_ended_ && (framed.kind != http::Framing::Kind::length || bytes_sent_ == framed.length);
+  pool_.release(done, whole);
   client_.exchange_complete(body_ended_ && !close_ends_body_ && request_.head.keep_alive());
 }
 

@@ -36,7 +36,8 @@ struct Request {
   std::string basic_user;                  // the other side of Basic authentication, as the client gave it
   std::string basic_pass;
   std::size_t path_hole = 0;  // injection into the path: where the secret goes
-  std::string body;           // injection into the body: all of it
+  bool collected = false;     // the body was read before the request was judged, since a key may go there
+  std::string body;           // then all of it
   BodyAround body_around;     // and what is left of it without the token
 
   bool has_body_hole() const {

@@ -14,12 +14,17 @@ bool is_own_authority(const std::string& host, const std::string& authority) {
   return equal_ignoring_case(host, authority) || equal_ignoring_case(host, "localhost" + port);
 }
 
+bool has_body(const http::RequestHead& head) {
+  using Kind = http::Framing::Kind;
+  return head.framing.kind != Kind::none && !(head.framing.kind == Kind::length && head.framing.length == 0);
+}
+
 std::optional<Refusal> judge_form(Request& request) {
   const auto& fields = request.head.fields;
   if (fields.lists("upgrade", "websocket")) {
     // RFC 6455 section 4.1. Every other upgrade is one of this connection only, and dropped.
-    if (request.head.method != "GET" || request.head.framing.kind != http::Framing::Kind::none ||
-        !fields.lists("connection", "upgrade") || fields.count("sec-websocket-key") != 1) {
+    if (request.head.method != "GET" || has_body(request.head) || !fields.lists("connection", "upgrade") ||
+        fields.count("sec-websocket-key") != 1) {
       return Refusal{400, "bad_websocket", "this is no WebSocket handshake",
                      "send GET, Connection and Sec-WebSocket-Key"};
     }
@@ -105,9 +110,10 @@ std::optional<Refusal> route_base_url(SessionState& session, const std::string& 
 std::optional<Refusal> route_proxied(SessionState& session, Request& request) {
   if (auto refusal = judge_form(request)) return refusal;
   std::string_view rest = request.head.target;
-  const auto scheme = rest.substr(0, rest.find("://"));
+  const auto end_of_scheme = rest.find("://");
+  const auto scheme = rest.substr(0, end_of_scheme);
   const bool tls = equal_ignoring_case(scheme, "https");
-  if (!tls && !equal_ignoring_case(scheme, "http")) {
+  if (end_of_scheme == std::string_view::npos || (!tls && !equal_ignoring_case(scheme, "http"))) {
     return Refusal{400, "bad_target", "the request target is no path and no http URL",
                    "send a path, or an absolute URL"};
   }
@@ -133,6 +139,9 @@ std::optional<Refusal> route_proxied(SessionState& session, Request& request) {
 
 std::optional<Refusal> route_intercepted(SessionState& session, const Interception& interception, Request& request) {
   if (auto refusal = judge_form(request)) return refusal;
+  if (request.head.method == "CONNECT") {
+    return Refusal{400, "bad_target", "CONNECT inside a tunnel", "ask the proxy itself for another tunnel"};
+  }
   const auto& server_name = interception.server_name;
   request.upstream = {interception.host, interception.port, true, "", false};
   if (!server_name.empty() && !equal_ignoring_case(server_name, interception.host))
@@ -149,7 +158,7 @@ std::optional<Refusal> route_connect(Request& request) {
   if (!named || !named->port) {
     return Refusal{400, "bad_target", "CONNECT names no host and port", "write it as host:port"};
   }
-  if (request.head.framing.kind != http::Framing::Kind::none) {
+  if (has_body(request.head)) {
     return Refusal{400, "malformed_request", "CONNECT with a body", "send it without one"};
   }
   request.upstream = {named->host, *named->port, false, "", false};

@@ -226,6 +226,11 @@ std::optional<Refusal> take_tokens(const provider::Binding& binding, Request& re
   return std::nullopt;
 }
 
+bool holds_token(std::string_view text) {
+  if (text.find(token::kPrefix) != std::string_view::npos) return true;
+  return text.find('%') != std::string_view::npos && decoded_name(text).find(token::kPrefix) != std::string::npos;
+}
+
 TakenTokens tokens_of_authorization(const std::string& value) {
   Request scratch;
   TakenTokens taken;

@@ -24,6 +24,9 @@ std::optional<Refusal> take_tokens(const provider::Binding& binding, Request& re
 /// "Basic base64(user:token)", "Bearer token", "token token": for Proxy-Authorization.
 TakenTokens tokens_of_authorization(const std::string& value);
 
+/// Whether one of our tokens stands in the text, as it is or percent-encoded.
+bool holds_token(std::string_view text);
+
 /// Takes out what claims to authorize, under every name that clients and this binding use.
 void remove_authorization(http::Fields& fields, const provider::Binding* binding);
 /// Takes out what would make an upstream obey another method, path or host than the one that was judged. Some stacks

@@ -6,10 +6,7 @@ namespace agentvault::broker {
 
 WebSocketScrubber::WebSocketScrubber(Scrubber& scrubber)
     : scrubber_(scrubber),
-      reader_({[this](ByteView head) {
-                 inserts_.push_back({payload_in_, std::string(as_text(head))});
-                 release("");
-               },
+      reader_({[this](ByteView head) { insert(std::string(as_text(head))); },
                [this](ByteView payload) {
                  payload_in_ += payload.size();
                  std::string clean;
@@ -24,13 +21,18 @@ WebSocketScrubber::WebSocketScrubber(Scrubber& scrubber)
                [this](ByteView head, ByteView payload) {
                  std::string text(as_text(payload));
                  scrubber_.whole(text);
-                 inserts_.push_back({payload_in_, std::string(as_text(head)) + text});
-                 release("");
+                 insert(std::string(as_text(head)) + text);
                }}) {}
 
 bool WebSocketScrubber::feed(ByteView bytes, std::string& out) {
   out_ = &out;
-  return reader_.feed(bytes);
+  return reader_.feed(bytes) && inserted_ <= kMostInserted;
+}
+
+void WebSocketScrubber::insert(std::string text) {
+  inserted_ += sizeof(Insert) + text.size();
+  inserts_.push_back({payload_in_, std::move(text)});
+  release("");
 }
 
 /// Payload in its order, with what stands between.
@@ -39,6 +41,7 @@ void WebSocketScrubber::release(const std::string& clean) {
   for (;;) {
     while (!inserts_.empty() && inserts_.front().offset == payload_out_) {
       *out_ += inserts_.front().text;
+      inserted_ -= sizeof(Insert) + inserts_.front().text.size();
       inserts_.pop_front();
     }
     std::uint64_t size = clean.size() - used;

@@ -17,11 +17,12 @@ class WebSocketScrubber {
   WebSocketScrubber(const WebSocketScrubber&) = delete;
   WebSocketScrubber& operator=(const WebSocketScrubber&) = delete;
 
-  /// Appends to `out` what may be passed on. False: these are no frames.
+  /// Appends to `out` what may be passed on. False: these are no frames, or far too many that say nothing.
   bool feed(ByteView bytes, std::string& out);
 
  private:
   void release(const std::string& clean);
+  void insert(std::string text);
 
   /// A frame's head, or a whole control frame, that stands before this byte of the payloads.
   struct Insert {
@@ -32,6 +33,8 @@ class WebSocketScrubber {
   Scrubber& scrubber_;
   http::WebSocketReader reader_;
   std::deque<Insert> inserts_;
+  std::size_t inserted_ = 0;  // bytes and entries that wait there
+  static constexpr std::size_t kMostInserted = std::size_t{64} << 10;
   std::uint64_t payload_in_ = 0;
   std::uint64_t payload_out_ = 0;
   std::string* out_ = nullptr;  // during feed()

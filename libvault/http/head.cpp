@@ -91,7 +91,8 @@ bool keeps_alive(const Fields& fields, int minor_version) {
 }  // namespace
 
 bool RequestHead::keep_alive() const {
-  return keeps_alive(fields, minor_version);
+  // HTTP/1.0 asks for it with a field that the answer would have to repeat: not worth a second way.
+  return minor_version == 1 && keeps_alive(fields, minor_version);
 }
 bool ResponseHead::keep_alive() const {
   return keeps_alive(fields, minor_version);

@@ -34,7 +34,15 @@ Dial::Dial(Network& network, Endpoint endpoint, Done done)
       through_proxy_(network.outer_proxy_ && !network.outer_proxy_->bypassed_for(endpoint_.host, endpoint_.port) &&
                      !endpoint_.local_allowed) {
   arm_timer();
-  resolve();
+  try {
+    resolve();
+  } catch (const Error& error) {
+    std::weak_ptr<bool> alive = alive_;
+    const std::string text = error.what();
+    network_.reactor_.defer([this, alive, text] {
+      if (!alive.expired()) fail(DialFailure::Kind::unreachable, text);
+    });
+  }
 }
 
 Dial::~Dial() {

@@ -39,6 +39,11 @@ std::optional<Authority> parse_authority(std::string_view text) {
     host = host.substr(1, host.size() - 2);
   }
   authority.host = lower(host);
+  // The root of all names may be written; it changes no name.
+  if (authority.host.ends_with('.') &&
+      valid_host_name(std::string_view(authority.host).substr(0, authority.host.size() - 1))) {
+    authority.host.pop_back();
+  }
   const bool is_literal = Address::parse_literal(authority.host, 0).has_value();
   const bool is_v6 = is_literal && host.find(':') != std::string_view::npos;
   if (is_v6 != has_brackets || (!is_literal && !valid_host_name(authority.host))) return std::nullopt;

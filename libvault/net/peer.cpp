@@ -44,7 +44,7 @@ std::optional<Question> question_about(int socket) {
 
 }  // namespace
 
-std::optional<uid_t> owner_of_peer(int socket) {
+std::optional<PeerOwner> owner_of_peer(int socket) {
   const auto question = question_about(socket);
   const UniqueFd kernel(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!question || !kernel || ::send(kernel.get(), &*question, sizeof *question, 0) != sizeof *question) {
@@ -59,7 +59,7 @@ std::optional<uid_t> owner_of_peer(int socket) {
   std::memcpy(&header, answer, sizeof header);
   if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY) return std::nullopt;
   std::memcpy(&message, answer + NLMSG_HDRLEN, sizeof message);
-  return message.idiag_uid;
+  return PeerOwner{message.idiag_inode != 0, message.idiag_uid};
 }
 
 }  // namespace agentvault::net

@@ -7,8 +7,15 @@
 
 namespace agentvault::net {
 
-/// The user whose socket it is, as the kernel tells (sock_diag(7)); nothing where it does not: not a connection of this
-/// network namespace, or no such service.
-std::optional<uid_t> owner_of_peer(int socket);
+struct PeerOwner {
+  /// Whether a process still holds the peer's socket. One that nobody holds belongs to nobody: the kernel then says
+  /// user 0.
+  bool held = false;
+  uid_t user = 0;
+};
+
+/// As the kernel tells (sock_diag(7)); nothing where it does not: not a connection of this network namespace, or no
+/// such service.
+std::optional<PeerOwner> owner_of_peer(int socket);
 
 }  // namespace agentvault::net

@@ -123,6 +123,10 @@ void Stream::start() {
 }
 
 void Stream::begin_tls(ssl_st* tls, ByteView received) {
+  if (tls_ != nullptr) {
+    SSL_free(tls);
+    return fail_soon("TLS inside TLS");
+  }
   tls_ = tls;
   BIO* bio = BufferBio::make(*this);
   SSL_set_bio(tls_, bio, bio);
@@ -245,6 +249,7 @@ void Stream::read_tls() {
       continue;
     }
     const int error = SSL_get_error(tls_, 0);
+    if (error == SSL_ERROR_WANT_READ) encrypt_waiting();
     if (error == SSL_ERROR_ZERO_RETURN) return end();
     if (error != SSL_ERROR_WANT_READ) return fail(tls_error());
     if (!fill()) return;
@@ -269,14 +274,32 @@ void Stream::write(ByteView bytes) {
   was_above_ = was_above_ || above_high_water();
 }
 
+/// Between two records of a handshake message that came behind the handshake (a session ticket, a new key), TLS takes
+/// no clear text: what is to be written waits, in memory for secrets.
 void Stream::encrypt(ByteView bytes) {
-  while (!bytes.empty()) {
+  while (!bytes.empty() && waiting_.empty()) {
     std::size_t written = 0;
     ERR_clear_error();
-    // The BIO takes everything, so there is nothing to retry.
-    if (SSL_write_ex(tls_, bytes.data(), bytes.size(), &written) != 1) return fail(tls_error());
-    bytes = bytes.subspan(written);
+    const int result = SSL_write_ex(tls_, bytes.data(), bytes.size(), &written);
+    if (result == 1) {
+      bytes = bytes.subspan(written);
+      continue;
+    }
+    if (SSL_get_error(tls_, result) != SSL_ERROR_WANT_READ) return fail_soon(tls_error());
+    break;
   }
+  if (bytes.empty()) return;
+  try {
+    waiting_.append(bytes);
+  } catch (const Error& error) {
+    fail_soon(error.what());
+  }
+}
+
+void Stream::encrypt_waiting() {
+  if (waiting_.empty() || phase_ != Phase::open) return;
+  const SecretBytes bytes = std::move(waiting_);
+  encrypt(bytes.reveal());
 }
 
 void Stream::flush_soon() {
@@ -340,6 +363,16 @@ void Stream::finish_sending() {
 void Stream::reset_on_close() {
   const linger at_once{1, 0};
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+/// From now on nothing is written; the owner learns of it from the loop.
+void Stream::fail_soon(const std::string& reason) {
+  if (phase_ == Phase::closed) return;
+  phase_ = Phase::closed;
+  std::weak_ptr<bool> alive = alive_;
+  reactor_.defer([this, alive, reason] {
+    if (!alive.expired() && owner_ != nullptr) owner_->on_failure(reason);
+  });
 }
 
 void Stream::fail(const std::string& reason) {

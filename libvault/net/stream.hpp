@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/bytes.hpp"
+#include "base/secret_bytes.hpp"
 #include "net/address.hpp"
 #include "net/reactor.hpp"
 
@@ -55,10 +56,10 @@ class Stream final : public Watcher {
   /// Hands the stream over.
   void set_owner(Owner& owner) { owner_ = &owner; }
 
-  /// Only once open; ignored after a failure, which the owner is told of.
+  /// Only once open; ignored after a failure, which the owner is told of, never from inside this call.
   void write(ByteView bytes);
   /// Bytes written but not yet with the kernel.
-  std::size_t queued() const { return out_.size() - sent_; }
+  std::size_t queued() const { return out_.size() - sent_ + waiting_.size(); }
   bool above_high_water() const { return queued() > kHighWater; }
 
   void pause();
@@ -89,9 +90,11 @@ class Stream final : public Watcher {
   bool fill();
   void handshake();
   void encrypt(ByteView bytes);
+  void encrypt_waiting();
   void flush_soon();
   void flush();
   void fail(const std::string& reason);
+  void fail_soon(const std::string& reason);
   void end();
   std::string tls_error() const;
 
@@ -111,6 +114,7 @@ class Stream final : public Watcher {
   bool socket_ended_ = false;  // the kernel said so; ciphertext may still be waiting
   bool read_ended_ = false;    // the owner was told
 
+  SecretBytes waiting_;   // clear text that TLS takes only when it has read more of a handshake message
   std::string out_;       // ciphertext, or clear text without TLS
   std::size_t sent_ = 0;  // how much of it the kernel has
   std::string in_;        // ciphertext not yet decrypted

@@ -40,6 +40,15 @@ bool is_path_template(const std::string& pattern) {
   return target != nullptr && !target->has_query && target->path == filled;
 }
 
+/// RFC 6901, section 3.
+bool is_pointer(std::string_view text) {
+  if (text.size() < 2 || text.size() > kMaxPointer || text.front() != '/') return false;
+  for (auto tilde = text.find('~'); tilde != std::string_view::npos; tilde = text.find('~', tilde + 1)) {
+    if (tilde + 1 == text.size() || (text[tilde + 1] != '0' && text[tilde + 1] != '1')) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 Place Place::parse(std::string_view text) {
@@ -58,7 +67,7 @@ Place Place::parse(std::string_view text) {
   }
   if (kind == "query" && http::is_token(rest)) return {Kind::query, rest, ""};
   if (kind == "path" && is_path_template(rest)) return {Kind::path, "", rest};
-  if (kind == "body" && rest.size() > 1 && rest.size() <= kMaxPointer && rest.front() == '/') {
+  if (kind == "body" && is_pointer(rest)) {
     return {Kind::body, rest, ""};
   }
   bad(text);

@@ -85,7 +85,7 @@ class ProxyTest(SystemTest):
 
     def test_another_name_inside_the_tunnel_is_misdirected(self):
         s = self.session(self.v)
-        for field in ("evil.example", SITE, API + ":444", API + ".", "x" + API):
+        for field in ("evil.example", SITE, API + ":444", API + "..", "x" + API):
             self.assertEqual(s.intercepted(API, "GET", "/v1/x", host_field=field)[0], 421, field)
         # A handshake for another name, by a client that does not look at the certificate.
         status, connection = s.tunnel(API + ":443")

@@ -1,0 +1,217 @@
+"""What attacks on the broker found: each was once a crash, a leak of memory, or a request that the log did not show."""
+import base64
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+
+import tls13_records
+from harness import KEY, LIMIT, SystemTest, main, parse_response, read_until_closed, wait_for
+from test_websocket import proof, header, server_frame
+
+try:
+    import cryptography  # noqa: F401
+    HAVE_RECORDS = True
+except ImportError:
+    HAVE_RECORDS = False
+
+
+class HostileTest(SystemTest):
+    def start(self, *options):
+        self.up = self.upstream()
+        self.v, self.s = self.broker(self.up, *options)
+
+    def alive(self, s=None):
+        s = s or self.s
+        self.assertIsNone(s.process.poll(), "the session died")
+        self.assertEqual(s.request("GET", "/nobody/x")[0], 404)
+
+    def test_a_target_that_is_a_scheme_and_nothing_else(self):
+        self.start()
+        for target in ("http", "https", "http:", "http:/", "HTTP", "://", "http://", "https://", "https:///", "http://:80/", "*", "x", "?"):
+            for method in ("GET", "CONNECT"):
+                data = self.s.raw(f"{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                self.assertIn(parse_response(data)[0], (400, 404, 421), target)
+        self.alive()
+
+    # --- TLS messages cut in two
+
+    def test_an_agent_that_sends_half_a_tls_message_while_it_is_answered(self):
+        if not HAVE_RECORDS:
+            self.skipTest("SKIPPED: python3-cryptography is not installed")
+        self.start()
+        go = threading.Event()
+        def route(handler, body):
+            handler.start_chunked()
+            handler.chunk(b"first\n")
+            go.wait(LIMIT)
+            handler.chunk(b"last\n")
+            handler.wfile.write(b"0\r\n\r\n")
+        self.up.routes["/s"] = route
+        target, log = f"localhost:{self.up.port}", self.folder / "keys"
+        context = ssl.create_default_context(cafile=self.s.environment["SSL_CERT_FILE"])
+        context.keylog_filename = str(log)
+        with context.wrap_socket(self.s.tunnel(target)[1], server_hostname="localhost") as tls:
+            raw = socket.socket(fileno=os.dup(tls.fileno()))
+            records = tls13_records.Records(raw, tls.cipher()[0], log, tls13_records.CLIENT)
+            records.send(f"GET /s HTTP/1.1\r\nHost: {target}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())
+            data = b""
+            while b"first" not in data:
+                data += tls.recv(4096)
+            records.send(tls13_records.HALF_A_KEY_UPDATE, tls13_records.HANDSHAKE)
+            self.alive()
+            go.set()
+            settled = wait_for(lambda: [e for e in self.v.events() if e["event"] == "settled"], "the outcome in the log")
+            self.assertEqual(settled[0]["status"], 200)
+            # The other half: what waited is delivered.
+            records.send(b"\0", tls13_records.HANDSHAKE)
+            while b"last" not in data:
+                data += tls.recv(4096)
+            raw.close()
+        self.alive()
+
+    def test_an_upstream_that_sends_half_a_tls_message_on_a_kept_connection(self):
+        if not HAVE_RECORDS:
+            self.skipTest("SKIPPED: python3-cryptography is not installed")
+        log, sent = self.folder / "keys", threading.Event()
+        def script(connection, head):
+            records = tls13_records.Records(socket.socket(fileno=os.dup(connection.fileno())), connection.cipher()[0], log, tls13_records.SERVER)
+            records.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            records.send(tls13_records.HALF_A_KEY_UPDATE, tls13_records.HANDSHAKE)
+            sent.set()
+            connection.settimeout(2)
+            connection.recv(1)
+        self.up = self.raw_upstream(script)
+        self.up.context.num_tickets = 0
+        self.up.context.keylog_filename = str(log)
+        self.v, self.s = self.broker(self.up)
+        self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
+        sent.wait(LIMIT)
+        self.s.request("POST", "/api/x", body=b"hello")
+        self.alive()
+
+    # --- what the log shows is what the upstream sees
+
+    def test_a_body_that_was_read_for_another_credential_s_sake_is_sent_on(self):
+        self.up = self.upstream()
+        self.v = self.vault()
+        self.ok(self.v.add("inbody", "--url", self.up.url, "--ca-file", self.certificate.pem, "--inject", "body:/api_key"))
+        self.ok(self.v.add("bear", "--url", self.up.url, "--ca-file", self.certificate.pem, "--env", "BEAR_KEY", secret="sk-other-" + "z" * 20))
+        s = self.session(self.v)
+        target, token = f"localhost:{self.up.port}", s.environment["BEAR_KEY"]
+        body = json.dumps({"a": "x" * 400}).encode()
+        for framing in (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"):
+            sent = body if "Length" in framing else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            with s.inside(s.tunnel(target)[1], "localhost") as tls:
+                tls.sendall(f"POST /one HTTP/1.1\r\nHost: {target}\r\nAuthorization: Bearer {token}\r\n{framing}\r\nConnection: close\r\n\r\n".encode() + sent)
+                self.assertEqual(parse_response(read_until_closed(tls))[0], 200)
+            self.assertEqual((self.up.requests[-1]["path"], self.up.requests[-1]["body"]), ("/one", body))
+        self.assertEqual(len(self.up.requests), 2)
+
+    def test_a_prohibition_holds_for_escaped_slashes_too(self):
+        presets = self.folder / "config/agentvault/providers"
+        presets.mkdir(parents=True)
+        self.up = self.upstream()
+        (presets / "names.toml").write_text(f'name="names"\ntitle="N"\ndocumentation="https://x/"\norigin="{self.up.url}"\nopaque_slashes=true\n'
+                                            '[[rules]]\neffect="allow"\nmethods=["GET"]\npaths=["/*","/*/*"]\n[[rules]]\neffect="deny"\nmethods=["*"]\npaths=["/-/tokens","/-/user/**"]\n')
+        self.v = self.vault()
+        self.v.environment["XDG_CONFIG_HOME"] = str(self.folder / "config")
+        self.ok(self.v.add("names", "--ca-file", self.certificate.pem))
+        s = self.session(self.v)
+        for path in ("/-/tokens", "/-%2Ftokens", "/-%2ftokens", "/-%2Fuser%2Fx", "/-/user%2Fx", "/-%2Fuser/x"):
+            self.assertEqual(s.request("GET", "/names" + path)[0], 403, path)
+        self.assertEqual(s.request("GET", "/names/@scope%2Fname")[0], 200)
+        self.assertEqual(self.up.requests[-1]["path"], "/@scope%2Fname")
+        narrow = self.ok(self.v.run("token", "attenuate", s.token, "--path", "/*")).out.strip()
+        self.assertEqual(s.request("GET", "/names/a%2Fb", token=narrow)[0], 403)
+        self.assertEqual(s.request("GET", "/names/a", token=narrow)[0], 200)
+
+    def test_connect_inside_a_tunnel(self):
+        self.start()
+        target = f"localhost:{self.up.port}"
+        with self.s.inside(self.s.tunnel(target)[1], "localhost") as tls:
+            for inner in ("/x", target, "plain.example:80"):
+                tls.sendall(f"CONNECT {inner} HTTP/1.1\r\nHost: {target}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())
+                head = b""
+                while b"}}" not in head:
+                    head += tls.recv(4096)
+                self.assertIn(b"400 Bad Request", head)
+        self.assertEqual(self.up.requests, [])
+
+    # --- tokens and secrets
+
+    def test_a_token_inside_basic_authorization_goes_to_no_plain_host(self):
+        plain = self.upstream(tls=False)
+        self.up = self.upstream()
+        self.v = self.vault()
+        self.ok(self.v.add("api", "--url", self.up.url, "--ca-file", self.certificate.pem))
+        s = self.session(self.v, "--egress", f"localhost:{plain.port}")
+        basic = lambda pair: base64.b64encode(pair.encode()).decode()
+        for name, value in (("Authorization", "Basic " + basic(f"x:{s.token}")), ("X-Other", "Basic " + basic(f"{s.token}:")), ("Cookie", "a=" + s.token.replace("_", "%5F", 1)),
+                            ("X-Plain", s.token), ("Authorization", "Bearer " + s.token)):
+            data = s.raw((f"GET http://localhost:{plain.port}/ HTTP/1.1\r\nHost: localhost:{plain.port}\r\nConnection: close\r\n"
+                          f"Proxy-Authorization: Basic {basic('a:' + s.proxy_token)}\r\n{name}: {value}\r\n\r\n").encode())
+            self.assert_error(parse_response(data), 403, "token_misplaced")
+        self.assertEqual(plain.requests, [])
+
+    def test_a_secret_cannot_be_asked_for_in_slices(self):
+        self.start()
+        self.s.request("GET", "/api/x", headers=[("Range", "bytes=0-9"), ("If-Range", "x")])
+        self.assertIsNone(self.up.header(0, "Range"))
+        self.assertIsNone(self.up.header(0, "If-Range"))
+
+    # --- memory
+
+    def test_who_does_not_read_is_not_listened_to(self):
+        self.start()
+        with self.s.connect() as connection:
+            connection.settimeout(3)
+            request = f"GET /nobody HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nX: {'x' * 200}\r\n\r\n".encode() * 100
+            sent = 0
+            with self.assertRaises(TimeoutError):
+                while sent < 60_000_000:
+                    sent += connection.send(request)
+            self.assertLess(len(self.v.events()), 20_000)
+        self.alive()
+
+    def test_frames_that_say_nothing_without_end(self):
+        def script(connection, head):
+            connection.sendall(f"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {proof(header(head, b'Sec-WebSocket-Key'))}\r\n\r\n".encode())
+            connection.sendall(server_frame(b"a", 1, False))
+            for _ in range(1000):
+                connection.sendall(b"\0\0" * 50_000)
+        self.up = self.raw_upstream(script)
+        self.v, self.s = self.broker(self.up)
+        with self.s.connect() as connection:
+            connection.sendall(f"GET /api/x HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                               f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {base64.b64encode(b'0' * 16).decode()}\r\n\r\n".encode())
+            self.assertIn(b"101", read_until_closed(connection))
+        self.alive()
+
+    # --- ordinary clients
+
+    def test_pipelined_requests_of_a_client_that_has_ended_its_side(self):
+        self.start()
+        request = f"GET /api/%d HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n"
+        data = self.s.raw("".join(request % i for i in range(3)).encode(), half_close=True)
+        self.assertEqual(data.count(b"HTTP/1.1 200"), 3)
+
+    def test_http_1_0_with_keep_alive_is_answered_and_closed(self):
+        self.start()
+        data = self.s.raw(f"GET /api/x HTTP/1.0\r\nConnection: keep-alive\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())
+        self.assertIn(b"Connection: close", data)
+
+    def test_connect_with_an_empty_body_and_a_rooted_name(self):
+        self.start()
+        self.assertEqual(self.s.tunnel(f"localhost:{self.up.port}", extra="Content-Length: 0\r\n")[0], 200)
+        self.assertEqual(self.s.tunnel(f"localhost:{self.up.port}", extra="Content-Length: 1\r\n")[0], 400)
+        self.assertEqual(self.s.tunnel(f"localhost.:{self.up.port}")[0], 200)
+
+
+if __name__ == "__main__":
+    main()
