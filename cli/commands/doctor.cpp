@@ -53,7 +53,8 @@ std::string check_memory() {
 
 std::string check_presets() {
   const auto folder = provider::preset_folder();
-  return std::to_string(provider::Presets::load(folder).list().size()) + " presets; your own go into " + folder.string();
+  return std::to_string(provider::Presets::load(folder).list().size()) + " presets; your own go into " +
+         folder.string();
 }
 
 std::string verdict_of(const session::Probe& probe) {
@@ -65,8 +66,8 @@ std::string verdict_of(const session::Probe& probe) {
 }
 
 int run_probe(const Arguments& a) {
-  const session::OpenRequest request{a.paths_of_vault(), a.tpm_override(),
-                                     [file = a.pin_file] { return obtain_pin(file); }, {a.probe}, "default"};
+  const session::OpenRequest request{
+      a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, {a.probe}, "default"};
   const auto probe = session::probe(request, a.probe);
   const bool arrived = probe.refusal.empty() && probe.status != 0;
   const bool refused = arrived && (probe.status == 401 || probe.status == 403);
@@ -84,9 +85,8 @@ int run_probe(const Arguments& a) {
 
 int run_doctor(const Arguments& arguments) {
   if (!arguments.probe.empty()) return run_probe(arguments);
-  std::vector<Record> records{checked("vault", [&] { return check_vault(arguments); }),
-                              checked("memory", check_memory), checked("proxy", check_proxy),
-                              checked("presets", check_presets)};
+  std::vector<Record> records{checked("vault", [&] { return check_vault(arguments); }), checked("memory", check_memory),
+                              checked("proxy", check_proxy), checked("presets", check_presets)};
   records.push_back({{"subject", "isolation"},
                      {"verdict", "off"},
                      {"detail", "nothing holds a hostile agent in this version: it can go past the broker"}});
@@ -94,8 +94,9 @@ int run_doctor(const Arguments& arguments) {
     records.push_back({{"subject", client.program}, {"verdict", client.verdict}, {"detail", client.how}});
   }
   print_table(records, arguments.json, "");
-  const bool sound = std::all_of(records.begin(), records.end(),
-                                 [](const auto& record) { return std::get<std::string>(record[1].second) != "problem"; });
+  const bool sound = std::all_of(records.begin(), records.end(), [](const auto& record) {
+    return std::get<std::string>(record[1].second) != "problem";
+  });
   return sound ? 0 : 1;
 }
 

@@ -1,6 +1,7 @@
 #include "base/encoding.hpp"
 
 #include <openssl/evp.h>
+#include <algorithm>
 
 #include "base/text.hpp"
 
@@ -92,6 +93,22 @@ SecretBytes base64_secret(ByteView bytes) {
   const int written = EVP_EncodeBlock(out.writable().data(), bytes.data(), static_cast<int>(bytes.size()));
   out.shrink(static_cast<std::size_t>(written));
   return out;
+}
+
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = text[i] == '%' && i + 2 < text.size() ? unhex(text.substr(i + 1, 2)) : std::nullopt;
+    out.push_back(byte ? static_cast<char>(byte->front()) : text[i]);
+    if (byte) i += 2;
+  }
+  return out;
+}
+
+std::string form_decoded(std::string_view text) {
+  std::string out(text);
+  std::replace(out.begin(), out.end(), '+', ' ');
+  return percent_decoded(out);
 }
 
 SecretBytes json_escape_secret(ByteView bytes) {

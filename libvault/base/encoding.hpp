@@ -22,6 +22,11 @@ std::string base64(ByteView bytes);
 std::optional<Bytes> unbase64(std::string_view text);
 SecretBytes base64_secret(ByteView bytes);
 
+/// %XX to its byte; broken escapes stay as they are (RFC 3986, section 2.1).
+std::string percent_decoded(std::string_view text);
+/// The same with '+' for a blank, as servers read queries (WHATWG URL, application/x-www-form-urlencoded).
+std::string form_decoded(std::string_view text);
+
 /// Percent-encodes everything that is not unreserved (RFC 3986 section 2.3) or in `also_plain`.
 SecretBytes percent_encode_secret(ByteView bytes, std::string_view also_plain = "");
 /// As it stands between the quotes of a JSON text (RFC 8259 section 7); UTF-8 stays as it is.

@@ -30,13 +30,9 @@ bool is_for(const token::Token& token, const std::string& credential) {
   });
 }
 
-bool under_base(const std::string& path, const std::string& base) {
-  return path.starts_with(base) && (path.size() == base.size() || path[base.size()] == '/');
-}
-
 /// Whether the request could be meant for this credential of several with one origin.
 bool fits(SessionState& session, const Request& request, const Grant& grant) {
-  if (!under_base(request.target.path, grant.binding.base)) return false;
+  if (!grant.binding.covers(request.target.path)) return false;
   Request copy = request;
   TakenTokens taken;
   if (take_tokens(grant.binding, copy, taken) || taken.tokens.size() != 1) return false;

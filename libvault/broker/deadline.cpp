@@ -23,8 +23,4 @@ void Deadline::cancel() {
   timer_.reset();
 }
 
-Refusal token_expired() {
-  return {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""};
-}
-
 }  // namespace agentvault::broker

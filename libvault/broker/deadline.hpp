@@ -24,7 +24,4 @@ class Deadline {
   std::optional<net::Reactor::TimerId> timer_;
 };
 
-/// What an agent is told when it has passed.
-Refusal token_expired();
-
 }  // namespace agentvault::broker

@@ -8,14 +8,10 @@ std::uint64_t unix_seconds(std::chrono::system_clock::time_point now) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
 }
 
-Refusal expired() {
-  return {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""};
-}
-
 Refusal unmet_refusal(token::Unmet unmet) {
   switch (unmet) {
     case token::Unmet::expired:
-      return expired();
+      return token_expired();
     case token::Unmet::other_credential:
       return {401, "token_other_credential", "the token is for another credential",
               "use the token of this credential's own environment variable"};
@@ -25,10 +21,6 @@ Refusal unmet_refusal(token::Unmet unmet) {
       return {403, "token_path", "the token does not allow this path", "ask whoever narrowed the token"};
   }
   return {403, "denied", "denied", ""};
-}
-
-bool under_base(const std::string& path, const std::string& base) {
-  return path.starts_with(base) && (path.size() == base.size() || path[base.size()] == '/');
 }
 
 /// Paths are a credential's own: a token that is narrowed to some of them opens no other host.
@@ -64,7 +56,7 @@ Judgement decide_credential(const Request& request) {
     return {"", Refusal{403, "credential_suspended", "the upstream sent this credential's secret back too often",
                         "start a new session, and keep away from endpoints that reflect requests"}};
   }
-  if (!under_base(request.target.path, binding.base)) {
+  if (!binding.covers(request.target.path)) {
     return {"", Refusal{403, "outside_base", "the path is not under " + binding.base,
                         "the credential is bound to " + binding.origin.text() + binding.base}};
   }
@@ -83,7 +75,7 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
   if (!session.lease().alive()) {
     return Refusal{401, "token_expired", "the session has ended", "start a new one with \"agentvault exec\""};
   }
-  if (request.not_after && unix_seconds(now) > *request.not_after) return expired();
+  if (request.not_after && unix_seconds(now) > *request.not_after) return token_expired();
   return std::nullopt;
 }
 

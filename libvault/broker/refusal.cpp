@@ -17,6 +17,10 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
+Refusal token_expired() {
+  return {401, "token_expired", "the token has expired", "start a new session with \"agentvault exec\""};
+}
+
 const char* reason_phrase(int status) {
   switch (status) {
     case 100:

@@ -12,6 +12,9 @@ struct Refusal {
   std::string hint;     // the next step
 };
 
+/// Said in several places in the same words.
+Refusal token_expired();
+
 const char* reason_phrase(int status);
 
 /// A complete response. 401 carries the challenge that clients wait for.

@@ -132,23 +132,12 @@ class Taker {
   TakenTokens& taken_;
 };
 
-/// As an upstream reads the name of a query field: escapes and '+' decoded.
-std::string decoded_name(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = text[i] == '%' && i + 2 < text.size() ? unhex(text.substr(i + 1, 2)) : std::nullopt;
-    if (byte) i += 2;
-    out.push_back(byte ? static_cast<char>((*byte)[0]) : text[i] == '+' ? ' ' : text[i]);
-  }
-  return out;
-}
-
 /// Takes every field of this name out of the query; their values, as sent (tokens need no escapes).
 std::vector<std::string> take_query_field(http::Target& target, const std::string& name) {
   std::vector<std::string> values;
   std::string kept;
   for (auto part : split(target.query, '&')) {
-    if (decoded_name(part.substr(0, part.find('='))) == name) {
+    if (form_decoded(part.substr(0, part.find('='))) == name) {
       const auto equals = part.find('=');
       values.emplace_back(equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1));
     } else {
@@ -228,7 +217,7 @@ std::optional<Refusal> take_tokens(const provider::Binding& binding, Request& re
 
 bool holds_token(std::string_view text) {
   if (text.find(token::kPrefix) != std::string_view::npos) return true;
-  return text.find('%') != std::string_view::npos && decoded_name(text).find(token::kPrefix) != std::string::npos;
+  return text.find('%') != std::string_view::npos && form_decoded(text).find(token::kPrefix) != std::string::npos;
 }
 
 TakenTokens tokens_of_authorization(const std::string& value) {

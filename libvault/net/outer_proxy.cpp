@@ -17,16 +17,7 @@ constexpr std::uint16_t kDefaultPort = 80;  // of an http:// URL
               "set it to http://host:port, or unset it");
 }
 
-std::string percent_decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = text[i] == '%' && i + 2 < text.size() ? unhex(text.substr(i + 1, 2)) : std::nullopt;
-    out.push_back(byte ? static_cast<char>(byte->front()) : text[i]);
-    if (byte) i += 2;
-  }
-  return out;
-}
-
+/// One entry of NO_PROXY.
 bool names(std::string_view entry, const std::string& host, std::uint16_t port) {
   if (entry == "*") return true;
   if (entry.starts_with('*')) entry.remove_prefix(1);

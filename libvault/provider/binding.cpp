@@ -50,6 +50,10 @@ std::vector<Place> Binding::places() const {
   return all;
 }
 
+bool Binding::covers(std::string_view path) const {
+  return path.starts_with(base) && (path.size() == base.size() || path[base.size()] == '/');
+}
+
 std::string Binding::to_json() const {
   json rule_list = json::array();
   for (const auto& rule : rules) rule_list.push_back(rule_to_json(rule));

@@ -31,6 +31,9 @@ struct Binding {
   /// Where a token may stand in a request: `accept`, or the usual places, and always where the secret goes.
   std::vector<Place> places() const;
 
+  /// Whether the path is the base or under it.
+  bool covers(std::string_view path) const;
+
   std::string to_json() const;
   /// Throws Error(integrity): only this program writes it.
   static Binding from_json(std::string_view text);

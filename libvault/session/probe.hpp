@@ -17,8 +17,8 @@ struct Probe {
   std::string message;   // of the refusal
 };
 
-/// Chooses a GET that the credential's rules allow. Throws Error(usage) when they allow none, and what opening the vault
-/// throws.
+/// Chooses a GET that the credential's rules allow. Throws Error(usage) when they allow none, and what opening the
+/// vault throws.
 Probe probe(const OpenRequest& request, const std::string& credential);
 
 }  // namespace agentvault::session

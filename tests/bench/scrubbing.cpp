@@ -54,7 +54,8 @@ int main() {
     std::vector<double> times;
     for (int round = 0; round < kRounds; ++round) times.push_back(seconds(needles, text));
     std::printf("scrubbing with %2zu secrets: %6.0f MiB/s, %.2f ns a byte\n", count,
-                static_cast<double>(kTextSize >> 20) / median(times), median(times) * 1e9 / static_cast<double>(kTextSize));
+                static_cast<double>(kTextSize >> 20) / median(times),
+                median(times) * 1e9 / static_cast<double>(kTextSize));
   }
 
   const std::string secret = random_text(48, 7);

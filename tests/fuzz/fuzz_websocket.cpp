@@ -33,7 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const ByteView input(data + 1, size - 1);
   std::string whole, parts;
   const bool sound = run(needles, input, input.size(), whole);
-  if (run(needles, input, 1 + data[0] % 32, parts) != sound || whole != parts || whole.size() > input.size()) std::abort();
+  if (run(needles, input, 1 + data[0] % 32, parts) != sound || whole != parts || whole.size() > input.size())
+    std::abort();
   for (std::size_t i = 0; i < whole.size() && sound; ++i) {
     if (whole[i] != static_cast<char>(input[i]) && whole[i] != '*') std::abort();
   }

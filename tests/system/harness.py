@@ -276,12 +276,7 @@ class Session:
         basic = base64.b64encode(f"agentvault:{self.proxy_token if token is None else token}".encode()).decode()
         authorization = f"Proxy-Authorization: Basic {basic}\r\n" if token != "" else ""
         connection.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{authorization}{extra}\r\n".encode())
-        head = b""
-        while b"\r\n\r\n" not in head:
-            got = connection.recv(1)
-            if not got:
-                break
-            head += got
+        head = read_head(connection)
         return (int(head.split()[1]) if head else 0), connection
 
     def inside(self, connection, name):
@@ -309,6 +304,14 @@ class Session:
         self.process.stdout.close()
         self.process.stderr.close()
         return code
+
+
+def read_head(connection):
+    """Up to the empty line and not a byte further; what came, when the connection ends before."""
+    head = b""
+    while b"\r\n\r\n" not in head and (got := connection.recv(1)):
+        head += got
+    return head
 
 
 def read_until_closed(connection):

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 
-from harness import KEY, LIMIT, SystemTest, main, parse_response, read_until_closed, wait_for
+from harness import KEY, LIMIT, SystemTest, main, parse_response, read_head, read_until_closed, wait_for
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -72,13 +72,7 @@ class WebSocketTest(SystemTest):
                  "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + key.decode(), "Sec-WebSocket-Extensions: permessage-deflate", *fields]
         lines += [f"Authorization: Bearer {token or self.s.token}"] if token != "" else []
         connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
-        head = b""
-        while b"\r\n\r\n" not in head:
-            got = connection.recv(1)
-            if not got:
-                break
-            head += got
-        return connection, key, head
+        return connection, key, read_head(connection)
 
     def echo(self, connection, head):
         self.accept(connection, head, "Sec-WebSocket-Protocol: chat\r\n")
