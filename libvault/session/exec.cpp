@@ -130,6 +130,7 @@ int run_exec(ExecRequest request) {
   }
   auto proxy = outer_proxy();
   Registration registration(request.open.paths, id);
+  sweep_dead_sessions(request.open.paths);
   net::Reactor reactor;
   const std::string program = std::filesystem::path(request.command.front()).filename().string();
   SessionControl control(reactor, registration.control_socket(),

@@ -15,6 +15,7 @@
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "session/client_files.hpp"
 
@@ -98,6 +99,14 @@ std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+void sweep_dead_sessions(const keys::VaultPaths& paths) {
+  try {
+    live_sessions(paths);
+  } catch (const Error& error) {
+    log::debug(error.what());
+  }
 }
 
 UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name) {

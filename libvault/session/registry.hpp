@@ -36,6 +36,9 @@ class Registration {
 /// found out: "none" must be true.
 std::vector<std::string> live_sessions(const keys::VaultPaths& paths);
 
+/// Removes what sessions that were killed have left, as far as that can be found out.
+void sweep_dead_sessions(const keys::VaultPaths& paths);
+
 /// Connects to the control socket of a session, without waiting; nothing when nobody listens or its queue is full.
 UniqueFd connect_control(const keys::VaultPaths& paths, const std::string& name);
 

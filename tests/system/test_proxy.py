@@ -64,6 +64,15 @@ class ProxyTest(SystemTest):
         s.stop()
         self.assertEqual([p for p in files if p.exists()], [])
 
+    def test_a_killed_session_s_files_go_with_the_next_one(self):
+        s = self.session(self.v)
+        s.process.kill()
+        s.process.wait(LIMIT)
+        left = list((self.v.path / "sessions").glob("*.pem"))
+        self.assertTrue(left)
+        self.ok(self.v.run("exec", "-q", "--", "true"))
+        self.assertEqual([p for p in left if p.exists()], [])
+
     def test_only_http_1_1_is_agreed_upon(self):
         s = self.session(self.v)
         for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), ([], None)):
