@@ -113,6 +113,7 @@ void ClientConnection::process_input() {
   if (full && !stream_->paused()) stream_->pause();
   if (!full && stream_->paused()) stream_->resume();
   if (!input_ended_ || state_ == State::exchange) return;
+  if (state_ == State::head && congested()) return;  // there may be more requests to answer
   if (state_ != State::tunnel) return close_after_sending();
   if (used_ == in_.size()) tunnel_->end_sending();
 }

@@ -186,6 +186,10 @@ class HostileTest(SystemTest):
         request = f"GET /api/%d HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n"
         data = self.s.raw("".join(request % i for i in range(3)).encode(), half_close=True)
         self.assertEqual(data.count(b"HTTP/1.1 200"), 3)
+        # Also when its answers are more than it can be told at once.
+        self.up.routes["/large"] = lambda handler, body: handler.answer(200, b"x" * 300_000)
+        large = request.replace("/api/%d", "/api/large")
+        self.assertEqual(self.s.raw((large * 5).encode(), half_close=True).count(b"HTTP/1.1 200"), 5)
 
     def test_http_1_0_with_keep_alive_is_answered_and_closed(self):
         self.start()
