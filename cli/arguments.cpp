@@ -152,7 +152,8 @@ void define_session_commands(CLI::App& app, Arguments& a) {
 
   auto* doctor = app.add_subcommand("doctor", "say what works on this machine, and what cannot");
   doctor->add_option("--probe", a.probe, "send one harmless request: does this credential's key arrive?")
-      ->type_name("NAME");
+      ->type_name("NAME")
+      ->check(not_empty);
   define_pin_file(doctor, a);
 
   auto* completion = app.add_subcommand("completion", "print a completion script");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -27,6 +28,16 @@ SecretBytes take_value(const std::string& name) {
   }
   ::unsetenv(name.c_str());
   return secret;
+}
+
+/// The same key may stand there under other names.
+void wipe_copies(const SecretBytes& secret) {
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    char* value = std::strchr(*entry, '=');
+    if (value == nullptr) continue;
+    const std::span bytes(reinterpret_cast<std::uint8_t*>(value + 1), std::strlen(value + 1));
+    if (constant_time_equal(bytes, secret.reveal())) wipe(bytes);
+  }
 }
 
 bool is_set(const std::string& name) {
@@ -57,7 +68,8 @@ const provider::Preset& preset_for(const provider::Presets& presets, const std::
 std::vector<broker::Grant> take_keys(const std::vector<std::string>& variables) {
   const auto presets = provider::Presets::load(provider::preset_folder());
   std::vector<broker::Grant> grants;
-  for (const auto& variable : variables) {
+  // A name that is given twice is taken once.
+  for (const auto& variable : std::set<std::string>(variables.begin(), variables.end())) {
     if (!is_set(variable)) {
       throw Error(ErrorKind::usage, "--take: " + printable(variable) + " is not set",
                   "name variables that hold a key, for example OPENAI_API_KEY");
@@ -75,6 +87,7 @@ std::vector<broker::Grant> take_keys(const std::vector<std::string>& variables) 
     }
     grants.push_back({preset.name, preset.binding, std::move(secret)});
   }
+  for (const auto& grant : grants) wipe_copies(grant.secret);
   return grants;
 }
 

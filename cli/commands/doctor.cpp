@@ -61,7 +61,7 @@ std::string verdict_of(const session::Probe& probe) {
   if (!probe.refusal.empty()) return "the key was not sent: " + probe.message + " (" + probe.refusal + ")";
   if (probe.status == 0) return "there was no answer";
   if (probe.status == 401 || probe.status == 403) return "the key arrived, and the service did not accept it";
-  if (probe.status < 400) return "the key arrived and was accepted";
+  if (probe.status < 300) return "the key arrived and was accepted";
   return "the key arrived; the answer does not tell whether it is accepted";
 }
 

@@ -53,7 +53,14 @@ std::optional<Refusal> choose_grant(SessionState& session, Request& request) {
                    "both " + fitting[0]->name + " and " + fitting[1]->name + " could be meant",
                    "send the token of one credential's own environment variable"};
   }
-  if (!fitting.empty()) request.grant = fitting.front();
+  if (!fitting.empty()) {
+    request.grant = fitting.front();
+    return std::nullopt;
+  }
+  // Without a token: the one that lets such requests through, if there is one.
+  const auto anonymous = std::find_if(request.candidates.begin(), request.candidates.end(),
+                                      [](const Grant* grant) { return grant->binding.anonymous; });
+  if (anonymous != request.candidates.end()) request.grant = *anonymous;
   return std::nullopt;
 }
 

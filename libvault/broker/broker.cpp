@@ -58,8 +58,8 @@ Port listen_on_loopback() {
 /// kernel does not tell, a token must do.
 bool is_of_this_session(int socket, bool needs_no_token) {
   const auto owner = net::owner_of_peer(socket);
-  if (!owner) return !needs_no_token;
-  return owner->held && (owner->user == ::geteuid() || owner->user == 0);
+  if (!owner || !owner->held) return !needs_no_token;
+  return (owner->user == ::geteuid() || owner->user == 0);
 }
 
 }  // namespace
@@ -75,6 +75,7 @@ class Broker::Server {
                  std::move(options.egress),
                  {},
                  {},
+                 0,
                  {}},
         implied_(*session.verify(token::encode(options.implied_token))),
         main_(*this, nullptr),

@@ -12,7 +12,8 @@ constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
 constexpr std::size_t kMaxBuffered = 256 * 1024;
-constexpr char kTlsHandshake = 0x16;  // first byte of a TLS connection (RFC 8446, section 5.1)
+constexpr std::size_t kMostCollected = std::size_t{32} << 20;  // by all connections together
+constexpr char kTlsHandshake = 0x16;                           // first byte of a TLS connection (RFC 8446, section 5.1)
 constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 }  // namespace
@@ -28,6 +29,7 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, cons
 }
 
 ClientConnection::~ClientConnection() {
+  context_.collected -= collected_;
   if (timer_armed_) context_.reactor.cancel(timer_);
   stream_->detach();
 }
@@ -112,7 +114,10 @@ void ClientConnection::process_input() {
   const bool full = in_.size() - used_ > kMaxBuffered;
   if (full && !stream_->paused()) stream_->pause();
   if (!full && stream_->paused()) stream_->resume();
-  if (!input_ended_ || state_ == State::exchange) return;
+  const bool in_body = state_ == State::exchange || state_ == State::collecting;
+  // The rest of the request will never come.
+  if (input_ended_ && in_body && !body_.done() && used_ == in_.size()) return close_now();
+  if (!input_ended_ || in_body) return;
   if (state_ == State::head && congested()) return;  // there may be more requests to answer
   if (state_ != State::tunnel) return close_after_sending();
   if (used_ == in_.size()) tunnel_->end_sending();
@@ -157,6 +162,8 @@ void ClientConnection::begin_request(http::RequestHead head) {
   continue_expected_ = head.fields.lists("expect", "100-continue") && !body_.done() && !is_http10_;
   keep_alive_ = head.keep_alive();
 
+  context_.collected -= collected_;
+  collected_ = 0;
   request_ = Request();
   request_.number = context_.session.next_request();
   request_.head = std::move(head);
@@ -165,6 +172,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   if (refusal || !has_body || !admission_.needs_body(request_)) return admit(std::move(refusal));
   state_ = State::collecting;
   request_.collected = true;
+  arm_timer();
   if (continue_expected_) send("HTTP/1.1 100 Continue\r\n\r\n");
   continue_expected_ = false;
   process_soon();
@@ -173,8 +181,15 @@ void ClientConnection::begin_request(http::RequestHead head) {
 bool ClientConnection::collect_body() {
   const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
   used_ += body_.feed(rest, [this](ByteView part) {
-    if (request_.body.size() <= kMaxJsonBody) request_.body += as_text(part);
+    if (request_.body.size() > kMaxJsonBody) return;
+    request_.body += as_text(part);
+    collected_ += part.size();
+    context_.collected += part.size();
   });
+  if (context_.collected > kMostCollected) {
+    admit(Refusal{503, "too_many_bodies", "too many bodies that keys go into are on their way", "try again"});
+    return false;
+  }
   if (body_.failed()) {
     admit(Refusal{400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"});
     return false;
@@ -193,7 +208,8 @@ bool ClientConnection::collect_body() {
 void ClientConnection::admit(std::optional<Refusal> refusal) {
   refusal = admission_.judge(request_, std::move(refusal));
   // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
-  if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_ && !body_.failed());
+  const bool cut_short = request_.collected && !body_.done();
+  if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_ && !body_.failed() && !cut_short);
   if (request_.head.method == "CONNECT") return begin_tunnel();
   begin_exchange();
 }
@@ -321,10 +337,6 @@ void ClientConnection::on_drained() {
 void ClientConnection::on_end() {
   input_ended_ = true;
   if (state_ == State::closing) return close_now();
-  if (state_ == State::exchange && !body_.done()) {
-    body_.end_of_input();
-    return close_now();  // the rest of the request will never come
-  }
   // A client may end its side and still wait for its answer.
   process();
 }

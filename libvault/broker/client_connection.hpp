@@ -77,7 +77,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::string in_;
   std::size_t used_ = 0;  // of in_
   http::BodyDecoder body_{http::Framing{}};
-  Request request_;  // while it is judged
+  Request request_;            // while it is judged
+  std::size_t collected_ = 0;  // bytes of its body that were read before
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Tunnel> tunnel_;
   Admission::Inside inside_ = Admission::Inside::broker;

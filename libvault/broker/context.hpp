@@ -22,6 +22,7 @@ struct BrokerContext {
   Egress egress;
   Needles needles;
   std::string authority;                // "127.0.0.1:PORT"
+  std::size_t collected = 0;            // bytes of bodies that were read before their requests were judged
   std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate
 };
 

@@ -28,16 +28,10 @@ std::string judged_path(const Request& request) {
   return request.grant != nullptr ? request.target.path : std::string();
 }
 
-/// As a server reads the path that takes %2F for a slash after all. Where a preset lets it stand for a character, a
-/// prohibition still holds for both readings.
-std::string with_slashes(std::string path) {
-  for (auto at = path.find("%2F"); at != std::string::npos; at = path.find("%2F", at)) path.replace(at, 3, "/");
-  return path;
-}
-
+/// Where a preset lets %2F stand for a character, a prohibition still holds for both readings.
 policy::Decision decide_both_readings(const provider::Binding& binding, const Request& request) {
   const auto decision = policy::decide(binding.rules, request.head.method, request.target.path);
-  const auto other = policy::decide(binding.rules, request.head.method, with_slashes(request.target.path));
+  const auto other = policy::decide(binding.rules, request.head.method, http::with_slashes(request.target.path));
   const bool prohibited = !other.allowed && other.rule;
   return decision.allowed && prohibited ? other : decision;
 }
@@ -56,7 +50,7 @@ Judgement decide_credential(const Request& request) {
     return {"", Refusal{403, "credential_suspended", "the upstream sent this credential's secret back too often",
                         "start a new session, and keep away from endpoints that reflect requests"}};
   }
-  if (!binding.covers(request.target.path)) {
+  if (!binding.covers(request.target.path) || !binding.covers(http::with_slashes(request.target.path))) {
     return {"", Refusal{403, "outside_base", "the path is not under " + binding.base,
                         "the credential is bound to " + binding.origin.text() + binding.base}};
   }
@@ -83,7 +77,7 @@ Judgement decide(SessionState& session, const Egress& egress, const Request& req
                  std::chrono::system_clock::time_point now) {
   if (auto refusal = judge_token(session, request, now)) return {"", std::move(refusal)};
   const std::string path = judged_path(request);
-  for (const auto& reading : {path, with_slashes(path)}) {
+  for (const auto& reading : {path, http::with_slashes(path)}) {
     const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, reading};
     if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
   }

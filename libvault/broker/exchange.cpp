@@ -86,7 +86,7 @@ void Exchange::end_body(const http::Fields& trailers) {
   }
   http::remove_hop_by_hop(passed_on);
   std::erase_if(passed_on.list(),
-                [](const auto& field) { return field.value.find(token::kPrefix) != std::string::npos; });
+                [](const auto& field) { return holds_token(field.value) || holds_token(field.name); });
   std::string last;
   http::write_last_chunk(passed_on, last);
   body_sent_ = true;  // the end of a body is part of it: it cannot be sent again

@@ -139,6 +139,7 @@ std::size_t opening_quote(const std::string& body, std::size_t closing) {
 }  // namespace
 
 std::variant<BadJson, CutText> cut_text_out(const std::string& body, const std::string& pointer) {
+  if (body.find('\0') != std::string::npos) return BadJson{"it is no JSON"};  // the parser would end there
   std::size_t read = 0;
   Follower follower(json::json_pointer(pointer), read);
   const CountingIterator begin(body.data(), &read);

@@ -29,6 +29,9 @@ constexpr std::array kOverrides{"x-http-method-override",
                                 "x-host",
                                 "forwarded"};
 
+/// Four letters may stand in any path or cookie; what follows them in a token is much longer.
+constexpr std::ptrdiff_t kShortestTokenBody = 32;
+
 bool same_name(std::string_view sent, std::string_view listed) {
   return sent.size() == listed.size() && std::equal(sent.begin(), sent.end(), listed.begin(), [](char a, char b) {
            return (a == '_' ? '-' : to_lower(a)) == (b == '_' ? '-' : to_lower(b));
@@ -216,8 +219,16 @@ std::optional<Refusal> take_tokens(const provider::Binding& binding, Request& re
 }
 
 bool holds_token(std::string_view text) {
-  if (text.find(token::kPrefix) != std::string_view::npos) return true;
-  return text.find('%') != std::string_view::npos && form_decoded(text).find(token::kPrefix) != std::string::npos;
+  const auto stands_in = [](std::string_view plain) {
+    for (auto at = plain.find(token::kPrefix); at != std::string_view::npos; at = plain.find(token::kPrefix, at + 1)) {
+      const auto rest = plain.substr(at + token::kPrefix.size());
+      const auto end =
+          std::find_if_not(rest.begin(), rest.end(), [](char c) { return is_alphanumeric(c) || c == '-' || c == '_'; });
+      if (end - rest.begin() >= kShortestTokenBody) return true;
+    }
+    return false;
+  };
+  return stands_in(text) || (text.find('%') != std::string_view::npos && stands_in(form_decoded(text)));
 }
 
 TakenTokens tokens_of_authorization(const std::string& value) {

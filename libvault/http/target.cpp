@@ -7,6 +7,8 @@
 namespace agentvault::http {
 namespace {
 
+constexpr std::string_view kEscapedSlash = "%2F";
+
 bool is_unreserved(char c) {
   return is_alphanumeric(c) || c == '-' || c == '_' || c == '~';
 }
@@ -41,7 +43,7 @@ std::string normalise_path(std::string_view path, bool opaque_slashes, std::stri
     if (!byte) return "a broken escape in the path";
     if (static_cast<unsigned char>(*byte) < 0x20 || *byte == 0x7f) return "an encoded control character in the path";
     if (*byte == '/' && opaque_slashes) {
-      out += "%2F";
+      out += kEscapedSlash;
       i += 2;
       continue;
     }
@@ -100,6 +102,13 @@ std::string check_segments(std::string_view path) {
 
 }  // namespace
 
+std::string with_slashes(std::string path) {
+  for (auto at = path.find(kEscapedSlash); at != std::string::npos; at = path.find(kEscapedSlash, at)) {
+    path.replace(at, kEscapedSlash.size(), "/");
+  }
+  return path;
+}
+
 std::variant<BadTarget, Target> parse_target(std::string_view text, bool opaque_slashes) {
   if (text.empty() || text.front() != '/') return BadTarget{"the target does not start with a slash"};
   Target target;
@@ -107,6 +116,11 @@ std::variant<BadTarget, Target> parse_target(std::string_view text, bool opaque_
   target.has_query = mark != std::string_view::npos;
   if (auto bad = normalise_path(text.substr(0, mark), opaque_slashes, target.path); !bad.empty()) return BadTarget{bad};
   if (auto bad = check_segments(target.path); !bad.empty()) return BadTarget{bad};
+  if (opaque_slashes) {
+    // Some servers read them as slashes after all: that reading must be sound, too.
+    if (auto bad = check_segments(with_slashes(target.path)); !bad.empty()) return BadTarget{bad};
+    if (target.path.ends_with(kEscapedSlash)) return BadTarget{"an encoded slash at the end of the path"};
+  }
   if (!is_utf8(target.path)) return BadTarget{"an escape in the path that is no UTF-8"};
   if (target.has_query) {
     target.query = text.substr(mark + 1);

@@ -25,4 +25,7 @@ struct BadTarget {
 /// `opaque_slashes`: for a service to which %2F is a character of a name; it stays encoded.
 std::variant<BadTarget, Target> parse_target(std::string_view text, bool opaque_slashes = false);
 
+/// The path as a server reads it that takes %2F for a slash after all.
+std::string with_slashes(std::string path);
+
 }  // namespace agentvault::http

@@ -300,6 +300,9 @@ void Stream::encrypt_waiting() {
   if (waiting_.empty() || phase_ != Phase::open) return;
   const SecretBytes bytes = std::move(waiting_);
   encrypt(bytes.reveal());
+  if (!finishing_ || !waiting_.empty() || phase_ != Phase::open) return;
+  SSL_shutdown(tls_);
+  flush_soon();
 }
 
 void Stream::flush_soon() {
@@ -328,7 +331,7 @@ void Stream::flush() {
     out_.clear();
     sent_ = 0;
     if (out_.capacity() > kHighWater) out_.shrink_to_fit();
-    if (finishing_ && phase_ == Phase::open) ::shutdown(socket_.get(), SHUT_WR);
+    if (finishing_ && phase_ == Phase::open && waiting_.empty()) ::shutdown(socket_.get(), SHUT_WR);
   }
   if (was_above_ && queued() < kLowWater) {
     was_above_ = false;
@@ -356,7 +359,7 @@ void Stream::resume() {
 void Stream::finish_sending() {
   if (finishing_) return;
   finishing_ = true;
-  if (tls_ != nullptr && phase_ == Phase::open) SSL_shutdown(tls_);
+  if (tls_ != nullptr && phase_ == Phase::open && waiting_.empty()) SSL_shutdown(tls_);
   flush_soon();
 }
 

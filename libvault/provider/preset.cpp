@@ -151,7 +151,14 @@ void read_origin(Table& table, Preset& preset) {
 
 void read_places(Table& table, Binding& binding) {
   if (const auto inject = table.text("inject", false); !inject.empty()) binding.inject = Injection::parse(inject);
-  for (const auto& place : table.texts("accept")) binding.accept.push_back(Place::parse(place));
+  for (const auto& text : table.texts("accept")) {
+    const Place place = Place::parse(text);
+    // What is cut out there must be filled again.
+    if ((place.kind == Place::Kind::body || place.kind == Place::Kind::path) && place != binding.inject.place) {
+      throw Error(ErrorKind::usage, "accept: a place in path or body must be the one where the key goes");
+    }
+    binding.accept.push_back(place);
+  }
   binding.anonymous = table.flag("anonymous");
   binding.git = table.flag("git");
   binding.opaque_slashes = table.flag("opaque_slashes");

@@ -91,7 +91,7 @@ std::string write_request(const std::string& authority, const std::string& name,
       path.insert(binding.base.size() + place.pattern.find("{}"), token);
       break;
     case Place::Kind::bearer:
-    case Place::Kind::body:  // a GET has none: the token stands in its usual place
+    case Place::Kind::body:
       fields = "Authorization: Bearer " + token + "\r\n";
       break;
   }
@@ -171,6 +171,10 @@ Probe probe(const OpenRequest& request, const std::string& credential) {
                              std::move(opened.grants), audit::Segment::create(request.paths.audit(), hex(id)));
   state.segment().write(audit::SessionBegan{request.agent, {credential}, "off", opened.tpm});
   const Binding& binding = state.find(credential)->binding;
+  if (binding.inject.place.kind == Place::Kind::body) {
+    throw Error(ErrorKind::usage, "the key of " + credential + " goes into a body, which a harmless request has not",
+                "send a request of your own through \"agentvault exec\"");
+  }
   const auto path = harmless_path(binding);
   if (!path) {
     throw Error(ErrorKind::usage, "the rules of " + credential + " allow no GET: there is no harmless request",
@@ -185,8 +189,7 @@ Probe probe(const OpenRequest& request, const std::string& credential) {
   const Client client(reactor, *port, write_request(broker.authority(), credential, binding, *path, token));
   reactor.run();
 
-  const Place sent = binding.inject.place.kind == Place::Kind::body ? Place{} : binding.inject.place;
-  Probe result{"GET " + binding.origin.text() + *path, sent.text(), binding.inject.text(), 0, "", ""};
+  Probe result{"GET " + binding.origin.text() + *path, binding.inject.place.text(), binding.inject.text(), 0, "", ""};
   read_answer(client.answer(), upstream_status(request.paths.audit() / hex(id) / "events.jsonl"), result);
   state.segment().write(audit::SessionEnded{"the probe ended"});
   return result;

@@ -105,6 +105,8 @@ class HostileTest(SystemTest):
         s = self.session(self.v)
         for path in ("/-/tokens", "/-%2Ftokens", "/-%2ftokens", "/-%2Fuser%2Fx", "/-/user%2Fx", "/-%2Fuser/x"):
             self.assertEqual(s.request("GET", "/names" + path)[0], 403, path)
+        for path in ("/x%2F..%2F-%2Ftokens", "/x/..%2F-%2Ftokens", "/-%2F.%2Ftokens", "/-%2F%2Ftokens", "/-%2Ftokens%2F"):
+            self.assert_error(s.request("GET", "/names" + path), 400, "bad_target")
         self.assertEqual(s.request("GET", "/names/@scope%2Fname")[0], 200)
         self.assertEqual(self.up.requests[-1]["path"], "/@scope%2Fname")
         narrow = self.ok(self.v.run("token", "attenuate", s.token, "--path", "/*")).out.strip()
@@ -144,6 +146,17 @@ class HostileTest(SystemTest):
         self.s.request("GET", "/api/x", headers=[("Range", "bytes=0-9"), ("If-Range", "x")])
         self.assertIsNone(self.up.header(0, "Range"))
         self.assertIsNone(self.up.header(0, "If-Range"))
+
+    def test_four_letters_are_no_token_and_a_token_in_a_trailer_is(self):
+        self.start()
+        self.assertEqual(self.s.request("GET", "/api/agv_driver?q=agv_x", headers=[("Cookie", "a=Zm9vagv_YmFy")])[0], 200)
+        self.assertEqual(self.s.request("GET", "/api/x?q=" + self.s.token)[0], 400)
+        seen = []
+        self.up.routes["/t"] = lambda handler, body: (seen.extend(handler.trailers), handler.answer(200, b"ok"))
+        line = f"POST /api/t HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        escaped = self.s.token.replace("_", "%5F", 1)
+        self.s.raw(line.encode() + f"1\r\nx\r\n0\r\nX-{self.s.token}: 1\r\nX-A: {escaped}\r\nX-Fine: 2\r\n\r\n".encode())
+        self.assertEqual(seen, ["X-Fine: 2"])
 
     # --- memory
 
@@ -190,6 +203,15 @@ class HostileTest(SystemTest):
         self.up.routes["/large"] = lambda handler, body: handler.answer(200, b"x" * 300_000)
         large = request.replace("/api/%d", "/api/large")
         self.assertEqual(self.s.raw((large * 5).encode(), half_close=True).count(b"HTTP/1.1 200"), 5)
+
+    def test_a_body_of_a_client_that_has_ended_its_side(self):
+        self.start()
+        head = f"POST /api/x HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n"
+        for rest in ("Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"):
+            self.assertEqual(parse_response(self.s.raw((head + rest).encode(), half_close=True))[0], 200)
+            self.assertEqual(self.up.requests[-1]["body"], b"hello")
+        self.assertEqual(self.s.raw((head + "Content-Length: 6\r\n\r\nhello").encode(), half_close=True), b"")
+        self.alive()
 
     def test_http_1_0_with_keep_alive_is_answered_and_closed(self):
         self.start()

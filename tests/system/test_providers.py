@@ -56,7 +56,7 @@ class InjectionTest(SystemTest):
         self.start("body:/key")
         token = self.s.token
         for body in (b"", b"[]", b"{", b'{"key":1}', b'{"key":{}}', f'{{"key":"{token}","key":"x"}}'.encode(), f'{{"a":{{"b":1,"b":2}},"key":"{token}"}}'.encode(),
-                     b'{"key":"\xff"}', b'{"a":' * 100 + b"1" + b"}" * 100):
+                     b'{"key":"\xff"}', f'{{"key":"{token}"}}\0{{}}'.encode(), b'{"a":' * 100 + b"1" + b"}" * 100):
             self.assert_error(self.post(body), 400, "bad_body")
         self.assert_error(self.post(b'{"key":"sk-mine"}'), 401, "foreign_authorization")
         self.assert_error(self.post(b'{"other":1}'), 400, "bad_body")
@@ -135,6 +135,8 @@ class PresetTest(SystemTest):
         v.environment["XDG_CONFIG_HOME"] = str(self.folder / "config")
         path = self.own('name = "mine"\ntitle = "Mine"\ncolour = 1\n')
         self.refused(v.run("provider", "list"), 2, "mine.toml:", "schemas/presets.md")
+        path.write_text('name="mine"\ntitle="M"\ndocumentation="https://x/"\norigin="https://x"\naccept=["body:/k"]\n[[rules]]\neffect="allow"\nmethods=["GET"]\npaths=["/"]\n')
+        self.refused(v.run("provider", "list"), 2, "must be the one where the key goes", "schemas/presets.md")
         path.write_text('name = "mine"\ntitle = 1\n')
         self.refused(v.add("x", "--url", "https://x.example"), 2, "mine.toml:2: title is not a string", "schemas/presets.md")
 
@@ -278,6 +280,9 @@ class DoctorTest(SystemTest):
         v = self.vault()
         self.ok(v.add("openai", "--url", up.url + "/v1", "--ca-file", self.certificate.pem, secret="sk-" + "0" * 30))
         self.assertEqual(self.probe(v, "openai", 0)["request"], f"GET {up.url}/v1/models")
+        self.ok(v.add("inbody", "--url", up.url, "--ca-file", self.certificate.pem, "--inject", "body:/k"))
+        self.refused(v.run("doctor", "--probe", "inbody"), 2, "goes into a body", "agentvault exec")
+        self.refused(v.run("doctor", "--probe", ""), 2, "--probe", "--help")
         self.ok(v.add("resend", "--url", up.url, "--ca-file", self.certificate.pem, secret="re_" + "0" * 30))
         self.refused(v.run("doctor", "--probe", "nobody"), 3, "no credential named nobody", "agentvault list")
 
