@@ -127,7 +127,16 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--with", a.with, "only these credentials")->delimiter(',')->type_name("NAME,...");
   exec->add_option("--ttl", a.ttl, "how long a token lives after its process is gone (default 15m)");
   exec->add_option("--max-lifetime", a.max_lifetime, "hard end of all tokens (default 12h)");
-  exec->add_option("--isolation", a.isolation, "only \"off\" in this version");
+  exec->add_option("--isolation", a.isolation,
+                   "strict, standard, off, or auto (default): the strongest that works here");
+  exec->add_option("--write", a.write, "PATH,...: what the agent may change besides the working directory")
+      ->delimiter(',');
+  exec->add_option("--share", a.share, "PATH,...: hidden files, folders or sockets that the agent may see")
+      ->delimiter(',');
+  exec->add_option("--publish", a.publish, "PORT,...: servers of the agent that this machine may reach")
+      ->delimiter(',');
+  exec->add_option("--reach", a.reach, "[HOST:]PORT,...: services of this machine or network that the agent may reach")
+      ->delimiter(',');
   exec->add_option("--egress", a.egress, "hosts reachable without a credential: open (default), brokered, or HOST,...")
       ->type_name("HOSTS");
   exec->add_option("--take", a.take, "no vault: take these keys out of exec's own environment")

@@ -59,7 +59,11 @@ struct Arguments {
   std::vector<std::string> with;
   std::string ttl;
   std::string max_lifetime;
-  std::string isolation = "off";
+  std::string isolation = "auto";
+  std::vector<std::string> write;
+  std::vector<std::string> share;
+  std::vector<std::string> reach;
+  std::vector<std::uint16_t> publish;
   std::string egress = "open";
   std::vector<std::string> take;
   bool quiet = false;

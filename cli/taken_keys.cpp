@@ -105,6 +105,7 @@ ThrowAwayFolder::ThrowAwayFolder() {
 ThrowAwayFolder::~ThrowAwayFolder() {
   std::error_code left_behind;
   std::filesystem::remove_all(folder_, left_behind);
+  ::rmdir(folder_.c_str());  // which tries unlink() first, and a confined broker must not
 }
 
 }  // namespace agentvault::cli

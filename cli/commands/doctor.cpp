@@ -10,6 +10,7 @@
 #include "net/outer_proxy.hpp"
 #include "output.hpp"
 #include "provider/preset.hpp"
+#include "session/isolation.hpp"
 #include "session/probe.hpp"
 #include "store/database.hpp"
 #include "terminal.hpp"
@@ -57,6 +58,16 @@ std::string check_presets() {
          folder.string();
 }
 
+/// One that cannot be set up is no fault of the vault's.
+Record level_record(const session::LevelCheck& check) {
+  const std::string subject = "isolation " + std::string(name_of(check.level));
+  if (!check.problem.empty()) return {{"subject", subject}, {"verdict", "unsupported"}, {"detail", check.problem}};
+  return {{"subject", subject},
+          {"verdict", "on"},
+          {"detail",
+           check.limits.empty() ? "does not prevent that you run later what an agent has written" : check.limits}};
+}
+
 std::string verdict_of(const session::Probe& probe) {
   if (!probe.refusal.empty()) return "the key was not sent: " + probe.message + " (" + probe.refusal + ")";
   if (probe.status == 0) return "there was no answer";
@@ -87,9 +98,7 @@ int run_doctor(const Arguments& arguments) {
   if (!arguments.probe.empty()) return run_probe(arguments);
   std::vector<Record> records{checked("vault", [&] { return check_vault(arguments); }), checked("memory", check_memory),
                               checked("proxy", check_proxy), checked("presets", check_presets)};
-  records.push_back({{"subject", "isolation"},
-                     {"verdict", "off"},
-                     {"detail", "nothing holds a hostile agent in this version: it can go past the broker"}});
+  for (const auto& check : session::check_levels()) records.push_back(level_record(check));
   for (const auto& client : check_clients()) {
     records.push_back({{"subject", client.program}, {"verdict", client.verdict}, {"detail", client.how}});
   }

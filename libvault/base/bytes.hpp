@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,5 +56,23 @@ inline std::uint64_t read_big_endian(ByteView bytes) {
   for (auto byte : bytes) value = value << 8 | byte;
   return value;
 }
+
+/// Reads it. Throws std::out_of_range where a field is cut.
+class ByteReader {
+ public:
+  explicit ByteReader(ByteView bytes) : rest_(bytes) {}
+  std::uint64_t number(std::size_t width) { return read_big_endian(raw(width)); }
+  ByteView blob() { return raw(static_cast<std::size_t>(number(4))); }
+  std::string text() { return std::string(as_text(blob())); }
+  ByteView raw(std::size_t size) {
+    if (size > rest_.size()) throw std::out_of_range("a message was cut");
+    const auto part = rest_.first(size);
+    rest_ = rest_.subspan(size);
+    return part;
+  }
+
+ private:
+  ByteView rest_;
+};
 
 }  // namespace agentvault

@@ -1,5 +1,7 @@
 #include "broker/broker.hpp"
 
+#include <linux/netfilter_ipv4.h>
+#include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -8,12 +10,15 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <set>
 #include <vector>
 
+#include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "broker/client_connection.hpp"
 #include "net/address.hpp"
+#include "net/name_stub.hpp"
 #include "net/peer.hpp"
 
 namespace agentvault::broker {
@@ -35,34 +40,71 @@ std::size_t most_connections() {
   return std::min(kMaxConnections, (descriptors - kReservedDescriptors) / 3);
 }
 
-struct Port {
-  UniqueFd socket;
-  std::uint16_t number = 0;
-};
-
-Port listen_on_loopback() {
-  Port port{UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)), 0};
+UniqueFd listen_on_loopback() {
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const net::Address any_port = net::Address::loopback(0);
-  sockaddr_storage bound{};
-  socklen_t size = sizeof bound;
-  const int socket = port.socket.get();
-  if (!port.socket || ::bind(socket, any_port.get(), any_port.size()) != 0 || ::listen(socket, kBacklog) != 0 ||
-      ::getsockname(socket, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+  if (!socket || ::bind(socket.get(), any_port.get(), any_port.size()) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     throw_errno("listen on 127.0.0.1");
   }
-  port.number = net::Address::from(reinterpret_cast<sockaddr*>(&bound), size)->port();
-  return port;
+  return socket;
+}
+
+std::optional<net::Address> name_of(int socket, int (*ask)(int, sockaddr*, socklen_t*)) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (ask(socket, reinterpret_cast<sockaddr*>(&name), &size) != 0) return std::nullopt;
+  return net::Address::from(reinterpret_cast<sockaddr*>(&name), size);
+}
+
+std::uint16_t port_of(const UniqueFd& socket) {
+  const auto own = name_of(socket.get(), ::getsockname);
+  if (!own) throw_errno("ask for a port");
+  return own->port();
+}
+
+/// Where a connection was meant to go before it was led here.
+std::optional<net::Address> original_destination(int socket) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  const bool redirected = ::getsockopt(socket, SOL_IP, SO_ORIGINAL_DST, &name, &size) == 0;
+  return redirected ? net::Address::from(reinterpret_cast<sockaddr*>(&name), size) : name_of(socket, ::getsockname);
 }
 
 /// Root is trusted, and every process of the session's user belongs to it; nobody else of the machine does. Where the
 /// kernel does not tell, a token must do.
-bool is_of_this_session(int socket, bool needs_no_token) {
+bool is_of_this_user(int socket, bool needs_no_token) {
   const auto owner = net::owner_of_peer(socket);
   if (!owner || !owner->held) return !needs_no_token;
   return (owner->user == ::geteuid() || owner->user == 0);
 }
 
+/// The local ports of connections that are about to be made.
+class Announcements {
+ public:
+  explicit Announcements(UniqueFd source) : source_(std::move(source)) {}
+  /// Each counts once.
+  bool take(int socket) {
+    std::uint8_t port[2];
+    while (::read(source_.get(), port, sizeof port) == static_cast<ssize_t>(sizeof port)) {
+      ports_.insert(static_cast<std::uint16_t>(read_big_endian(port)));
+    }
+    const auto peer = name_of(socket, ::getpeername);
+    return peer && ports_.erase(peer->port()) > 0;
+  }
+
+ private:
+  UniqueFd source_;  // a pipe: what is written at once is read at once
+  std::set<std::uint16_t> ports_;
+};
+
 }  // namespace
+
+Entrances Entrances::on_loopback() {
+  Entrances entrances;
+  entrances.main = listen_on_loopback();
+  entrances.tokenless = listen_on_loopback();
+  return entrances;
+}
 
 class Broker::Server {
  public:
@@ -78,14 +120,23 @@ class Broker::Server {
                  0,
                  {}},
         implied_(*session.verify(token::encode(options.implied_token))),
-        main_(*this, nullptr),
-        tokenless_(*this, &implied_) {
-    context_.authority = "127.0.0.1:" + std::to_string(main_.number());
+        guests_(options.entrances.guests),
+        announcements_(std::move(options.entrances.announcements)),
+        names_(reactor, std::move(options.entrances.names),
+               [this](const std::string& name) { return is_known(name); }) {
     for (std::size_t i = 0; i < session.grants().size(); ++i) context_.needles.add(i, session.grants()[i].secret);
+    auto& entrances = options.entrances;
+    context_.authority = "127.0.0.1:" + std::to_string(port_of(entrances.main));
+    tokenless_port_ = port_of(entrances.tokenless);
+    open(std::move(entrances.main), Standing::with_token);
+    open(std::move(entrances.tokenless), Standing::tokenless);
+    for (auto& socket : entrances.diverted) open(std::move(socket), Standing::diverted);
+    for (auto& reached : entrances.reached)
+      open(std::move(reached.socket), Standing::diverted, std::move(reached.target));
   }
 
   const BrokerContext& context() const { return context_; }
-  std::uint16_t tokenless_port() const { return tokenless_.number(); }
+  std::uint16_t tokenless_port() const { return tokenless_port_; }
 
   void enforce_withdrawals() {
     std::vector<ClientConnection*> all;  // ending one takes it out of the map
@@ -96,48 +147,86 @@ class Broker::Server {
   }
 
  private:
+  enum class Standing { with_token, tokenless, diverted };
+
   class Listener final : public net::Watcher {
    public:
-    Listener(Server& server, const VerifiedToken* implied)
-        : server_(server), implied_(implied), port_(listen_on_loopback()) {
-      server_.context_.reactor.add(port_.socket.get(), EPOLLIN, this);
+    Listener(Server& server, UniqueFd socket, Standing standing, std::optional<net::Endpoint> target)
+        : server_(server), socket_(std::move(socket)), standing_(standing), target_(std::move(target)) {
+      server_.context_.reactor.add(socket_.get(), EPOLLIN, this);
     }
-    ~Listener() override { server_.context_.reactor.remove(port_.socket.get(), this); }
+    ~Listener() override { server_.context_.reactor.remove(socket_.get(), this); }
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
 
-    std::uint16_t number() const { return port_.number; }
     void accept_all() {
       while (server_.has_room()) {
-        UniqueFd socket(::accept4(port_.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!socket) {
           if (errno == EAGAIN) return;
           if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return server_.accept_later();
           continue;  // that connection is gone already
         }
-        if (is_of_this_session(socket.get(), implied_ != nullptr)) server_.add(std::move(socket), implied_);
+        if (server_.is_guest(socket.get(), standing_)) server_.add(std::move(socket), standing_, target_);
       }
     }
 
    private:
     void on_ready(std::uint32_t) override { accept_all(); }
     Server& server_;
-    const VerifiedToken* implied_;
-    Port port_;
+    UniqueFd socket_;
+    Standing standing_;
+    std::optional<net::Endpoint> target_;
   };
+
+  void open(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target = std::nullopt) {
+    listeners_.push_back(std::make_unique<Listener>(*this, std::move(socket), standing, std::move(target)));
+  }
+
+  bool is_guest(int socket, Standing standing) {
+    switch (guests_) {
+      case Entrances::Guests::this_user:
+        return is_of_this_user(socket, standing != Standing::with_token);
+      case Entrances::Guests::this_namespace:
+        return true;
+      case Entrances::Guests::announced:
+        return announcements_.take(socket);
+    }
+    return false;
+  }
+
+  /// Names that an agent may come with: everything else does not exist for it.
+  bool is_known(const std::string& name) const {
+    const auto& grants = context_.session.grants();
+    return context_.egress.names_host(name) || std::any_of(grants.begin(), grants.end(), [&](const auto& grant) {
+             return grant.binding.origin.host == name;
+           });
+  }
+
+  /// What a connection that was led here is for. A name, if it was looked up by name.
+  std::optional<net::Endpoint> destination_of(int socket) const {
+    const auto address = original_destination(socket);
+    if (!address) return std::nullopt;
+    return net::Endpoint{names_.name_of(*address).value_or(address->text()), address->port(), false, "", false};
+  }
 
   bool has_room() const { return connections_.size() < most_; }
 
-  void add(UniqueFd socket, const VerifiedToken* implied) try {
-    auto connection =
-        std::make_unique<ClientConnection>(context_, std::move(socket), implied, [this](ClientConnection& gone) {
-          const auto found = connections_.find(&gone);
-          if (found == connections_.end()) return;
-          context_.reactor.retire(std::move(found->second));
-          connections_.erase(found);
-          // The queues may hold connections that did not fit before.
-          if (connections_.size() + 1 == most_) accept_later();
-        });
+  void add(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target) try {
+    if (standing == Standing::diverted && !target) {
+      target = destination_of(socket.get());
+      if (!target) return;
+    }
+    const VerifiedToken* implied = standing == Standing::with_token ? nullptr : &implied_;
+    auto connection = std::make_unique<ClientConnection>(context_, std::move(socket), implied, std::move(target),
+                                                         [this](ClientConnection& gone) {
+                                                           const auto found = connections_.find(&gone);
+                                                           if (found == connections_.end()) return;
+                                                           context_.reactor.retire(std::move(found->second));
+                                                           connections_.erase(found);
+                                                           // The queues may hold connections that did not fit before.
+                                                           if (connections_.size() + 1 == most_) accept_later();
+                                                         });
     auto* key = connection.get();
     connections_.emplace(key, std::move(connection));
   } catch (const std::exception& error) {
@@ -149,8 +238,7 @@ class Broker::Server {
     accept_scheduled_ = true;
     context_.reactor.after(kAcceptPause, [this] {
       accept_scheduled_ = false;
-      main_.accept_all();
-      tokenless_.accept_all();
+      for (const auto& listener : listeners_) listener->accept_all();
     });
   }
 
@@ -159,8 +247,11 @@ class Broker::Server {
   std::size_t most_ = most_connections();
   bool accept_scheduled_ = false;
   std::map<ClientConnection*, std::unique_ptr<ClientConnection>> connections_;
-  Listener main_;
-  Listener tokenless_;
+  Entrances::Guests guests_;
+  Announcements announcements_;
+  net::NameStub names_;
+  std::uint16_t tokenless_port_ = 0;
+  std::vector<std::unique_ptr<Listener>> listeners_;
 };
 
 Broker::Broker(net::Reactor& reactor, SessionState& session, net::SessionCa& ca, BrokerOptions options)
@@ -169,6 +260,10 @@ Broker::~Broker() = default;
 
 const std::string& Broker::authority() const {
   return server_->context().authority;
+}
+
+std::uint16_t Broker::port() const {
+  return net::parse_authority(authority())->port.value_or(0);
 }
 
 std::uint16_t Broker::tokenless_proxy_port() const {

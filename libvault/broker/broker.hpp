@@ -1,31 +1,59 @@
-// The broker: listens on free ports of 127.0.0.1, takes the agent's requests, swaps tokens for keys. Runs on the
-// reactor of the exec process.
+// The broker: takes the agent's requests, swaps tokens for keys. Runs on the reactor of the exec process.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "base/file.hpp"
 #include "broker/egress.hpp"
 #include "broker/session_state.hpp"
+#include "net/network.hpp"
 #include "net/outer_proxy.hpp"
 #include "net/reactor.hpp"
 #include "net/session_ca.hpp"
 
 namespace agentvault::broker {
 
+/// Where agents come in, and who counts as one there. Listening, non-blocking sockets.
+struct Entrances {
+  UniqueFd main;       // 127.0.0.1
+  UniqueFd tokenless;  // 127.0.0.1, for clients that cannot authenticate to a proxy (Java)
+  /// Of a network namespace that only the session is in: connections that were meant for somewhere else, all ports of
+  /// it at one (SO_ORIGINAL_DST tells which), or by port.
+  std::vector<UniqueFd> diverted;
+  UniqueFd names;  // UDP, for name requests there
+  /// Likewise: each leads to one address outside.
+  struct Reached {
+    UniqueFd socket;
+    net::Endpoint target;
+  };
+  std::vector<Reached> reached;
+
+  enum class Guests {
+    this_user,       // every process of the user, and root
+    this_namespace,  // whoever finds the socket: nobody else is there
+    announced,       // local ports that are read from `announcements`, two bytes each, before they connect
+  } guests = Guests::this_user;
+  UniqueFd announcements;
+
+  /// Two sockets of this machine's own 127.0.0.1.
+  static Entrances on_loopback();
+};
+
 struct BrokerOptions {
+  Entrances entrances;
   Egress egress;
   std::optional<net::OuterProxy> outer_proxy;
-  /// For clients that cannot authenticate to a proxy (Java): what a proxy request without a token counts as, on the
-  /// second port. Only the user of this process is served there.
+  /// What a connection counts as that comes as to a proxy, and cannot bring a token.
   token::Token implied_token;
 };
 
 class Broker {
  public:
-  /// Listens at once; serves when the reactor runs. `ca` signs for intercepted hosts and must outlive the broker.
+  /// Serves when the reactor runs. `ca` signs for intercepted hosts and must outlive the broker.
   Broker(net::Reactor& reactor, SessionState& session, net::SessionCa& ca, BrokerOptions options);
   ~Broker();
   Broker(const Broker&) = delete;
@@ -33,7 +61,7 @@ class Broker {
 
   /// "127.0.0.1:PORT"
   const std::string& authority() const;
-  /// The second port.
+  std::uint16_t port() const;
   std::uint16_t tokenless_proxy_port() const;
   /// Ends every open exchange whose authority was withdrawn from the session. Returns when their connections are
   /// closed.

@@ -19,13 +19,22 @@ constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r
 }  // namespace
 
 ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
+                                   std::optional<net::Endpoint> diverted_to,
                                    std::function<void(ClientConnection&)> gone)
     : context_(context),
       admission_(context, implied),
       stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
-      gone_(std::move(gone)) {
+      gone_(std::move(gone)),
+      diverted_(diverted_to.has_value()) {
   arm_timer();
-  stream_->start();
+  if (!diverted_) {
+    stream_->start();
+    return;
+  }
+  std::weak_ptr<bool> alive = alive_;
+  context_.reactor.defer([this, alive, target = std::move(*diverted_to)] {
+    if (!alive.expired()) begin_diverted(target);
+  });
 }
 
 ClientConnection::~ClientConnection() {
@@ -214,6 +223,25 @@ void ClientConnection::admit(std::optional<Refusal> refusal) {
   begin_exchange();
 }
 
+/// As if it had asked for a tunnel to where it meant to go.
+void ClientConnection::begin_diverted(const net::Endpoint& target) {
+  http::RequestHead head;
+  head.method = "CONNECT";
+  head.target = net::bracketed(target.host) + ":" + std::to_string(target.port);
+  head.minor_version = 1;
+  try {
+    begin_request(std::move(head));
+  } catch (const std::exception& error) {
+    log::warning(std::string("a connection was dropped: ") + error.what());
+    return close_now();
+  }
+  if (gone_) stream_->start();
+}
+
+void ClientConnection::say_established() {
+  if (!diverted_) send(kEstablished);
+}
+
 void ClientConnection::begin_exchange() {
   state_ = State::exchange;
   if (timer_armed_) context_.reactor.cancel(timer_);
@@ -226,7 +254,7 @@ void ClientConnection::begin_exchange() {
 void ClientConnection::begin_tunnel() {
   inside_ = admission_.enter_tunnel(request_);
   if (inside_ != Admission::Inside::opaque) {
-    send(kEstablished);
+    say_established();
     state_ = State::entering;
     return arm_timer();
   }
@@ -287,6 +315,8 @@ bool ClientConnection::discard_body() {
 }
 
 void ClientConnection::refuse(const Refusal& refusal, bool keep_alive) {
+  // Inside a tunnel it is answered; one that does not stand has nobody who would understand.
+  if (diverted_ && inside_ != Admission::Inside::interception) return tunnel_broken();
   send(write_refusal(refusal, keep_alive, !is_head_));
   if (!keep_alive) return close_after_sending();
   state_ = State::discarding;
@@ -386,7 +416,7 @@ void ClientConnection::exchange_upgraded() {
 }
 
 void ClientConnection::tunnel_open() {
-  send(kEstablished);
+  say_established();
   process_soon();
 }
 

@@ -16,9 +16,11 @@ namespace agentvault::broker {
 
 class ClientConnection final : public net::Stream::Owner, public ExchangeClient, public TunnelClient {
  public:
-  /// `implied`: see Admission. `gone` is called once, when the connection has ended; the object may be retired then.
+  /// `implied`: see Admission. `diverted_to`: where the agent meant to connect, not knowing of the broker; such a
+  /// connection counts as one inside a tunnel. `gone` is called once, when the connection has ended; the object may be
+  /// retired then.
   ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
-                   std::function<void(ClientConnection&)> gone);
+                   std::optional<net::Endpoint> diverted_to, std::function<void(ClientConnection&)> gone);
   ~ClientConnection() override;
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
@@ -44,6 +46,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   void admit(std::optional<Refusal> refusal);
   void begin_exchange();
   void begin_tunnel();
+  void begin_diverted(const net::Endpoint& target);
+  void say_established();
   void refuse(const Refusal& refusal, bool keep_alive);
   void next_request(bool keep_alive);
   void close_after_sending();
@@ -82,7 +86,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Tunnel> tunnel_;
   Admission::Inside inside_ = Admission::Inside::broker;
-  bool secured_ = false;  // TLS inside an interception stands
+  bool diverted_ = false;  // there was no CONNECT to answer
+  bool secured_ = false;   // TLS inside an interception stands
   bool continue_expected_ = false;
   bool input_ended_ = false;
   bool is_head_ = false;

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "net/address_guard.hpp"
 
 namespace agentvault::broker {
 
@@ -35,6 +36,13 @@ bool Egress::lists(const std::string& host, std::uint16_t port, bool exactly) co
 
 bool Egress::permits(const std::string& host, std::uint16_t port) const {
   return open_ || lists(host, port, false);
+}
+
+bool Egress::names_host(const std::string& host) const {
+  if (open_ && host.find('.') != std::string::npos && !net::is_local_name(host)) return true;
+  return std::any_of(hosts_.begin(), hosts_.end(), [&](const net::Authority& listed) {
+    return host == listed.host || (listed.host.starts_with('.') && host.ends_with(listed.host));
+  });
 }
 
 bool Egress::names_local(const std::string& host, std::uint16_t port) const {

@@ -17,6 +17,10 @@ class Egress {
   static Egress parse(std::string_view text);
 
   bool permits(const std::string& host, std::uint16_t port) const;
+  /// Whether any port of the host may be reached. With "open": of names that the internet can know.
+  bool names_host(const std::string& host) const;
+  /// Names one more, besides what is permitted already.
+  void add(const std::string& host, std::uint16_t port) { hosts_.push_back({host, port}); }
   /// Whether the list names a private or local host itself: such an address is dialled for nobody else.
   bool names_local(const std::string& host, std::uint16_t port) const;
   std::string text() const;

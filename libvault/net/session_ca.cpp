@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <cstdio>
 
 #include "base/error.hpp"
 #include "net/address.hpp"
@@ -126,6 +127,12 @@ std::string SessionCa::certificate_pem() const {
   std::string pem(text, static_cast<std::size_t>(size));
   BIO_free(memory);
   return pem;
+}
+
+std::string SessionCa::file_name() const {
+  char text[16];
+  std::snprintf(text, sizeof text, "%08lx.0", X509_subject_name_hash(certificate_.get()));
+  return text;
 }
 
 std::string SessionCa::certificate_der() const {

@@ -25,6 +25,8 @@ class SessionCa {
 
   std::string certificate_pem() const;
   std::string certificate_der() const;
+  /// As OpenSSL looks for it in a folder of certificates: "9d2f1c3a.0" (openssl-rehash(1)).
+  std::string file_name() const;
 
   /// TLS state of a server (1.2 or newer, ALPN http/1.1) that presents a certificate for `host`, a name or an IP
   /// literal. The caller frees it (SSL_free).

@@ -47,33 +47,38 @@ void write_file(const std::filesystem::path& path, ByteView contents) {
 
 }  // namespace
 
-std::vector<std::filesystem::path> ClientFiles::all(const keys::VaultPaths& paths, const std::string& session) {
+std::vector<std::filesystem::path> ClientFiles::all(const std::filesystem::path& folder, const std::string& stem) {
   std::vector<std::filesystem::path> out;
-  for (const char* suffix : {".ca.pem", ".bundle.pem", ".truststore.jks", ".wgetrc"}) {
-    out.push_back(paths.sessions() / (session + suffix));
+  for (const char* suffix : {"ca.pem", "bundle.pem", "truststore.jks", "wgetrc"}) {
+    out.push_back(folder / (stem.empty() ? suffix : stem + "." + suffix));
   }
   return out;
 }
 
-ClientFiles::ClientFiles(const keys::VaultPaths& paths, const std::string& session, const net::SessionCa& ca,
+ClientFiles::ClientFiles(const std::filesystem::path& folder, const std::string& stem, const net::SessionCa& ca,
                          const Inherited& inherited) {
-  const auto files = all(paths, session);
-  ca_ = files[0];
-  bundle_ = files[1];
-  java_ = files[2];
-  wgetrc_ = files[3];
+  for (auto& path : all(folder, stem)) files_.push_back({std::move(path), {}});
+  const auto fill = [&](Kind kind, ByteView contents) {
+    files_[kind].contents.assign(contents.begin(), contents.end());
+  };
   const std::string own = ca.certificate_pem();
   const std::string roots = system_roots();
   if (roots.empty()) log::warning("this system has no bundle of certificates: is ca-certificates installed?");
   const std::string bundle = roots + text_of(inherited("SSL_CERT_FILE"), kMaxBundle) + own;
-  write_file(ca_, as_bytes(text_of(inherited("NODE_EXTRA_CA_CERTS"), kMaxBundle) + own));
-  write_file(bundle_, as_bytes(bundle));
-  write_file(java_, session::java_truststore(bundle, kJavaPassword));
-  write_file(wgetrc_, as_bytes(wgetrc_of_user(inherited) + "ca_certificate = " + bundle_ + "\n"));
+  fill(kCa, as_bytes(text_of(inherited("NODE_EXTRA_CA_CERTS"), kMaxBundle) + own));
+  fill(kBundle, as_bytes(bundle));
+  fill(kJava, session::java_truststore(bundle, kJavaPassword));
+  fill(kWgetrc, as_bytes(wgetrc_of_user(inherited) + "ca_certificate = " + files_[kBundle].path.string() + "\n"));
+}
+
+void ClientFiles::write() {
+  written_ = true;
+  for (const auto& file : files_) write_file(file.path, file.contents);
 }
 
 ClientFiles::~ClientFiles() {
-  for (const auto& path : {ca_, bundle_, java_, wgetrc_}) ::unlink(path.c_str());
+  if (!written_) return;
+  for (const auto& file : files_) ::unlink(file.path.c_str());
 }
 
 }  // namespace agentvault::session

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "keys/vault_paths.hpp"
+#include "base/bytes.hpp"
 #include "net/session_ca.hpp"
 
 namespace agentvault::session {
@@ -17,31 +17,39 @@ using Inherited = std::function<std::string(const char* name)>;
 
 class ClientFiles {
  public:
-  /// Written mode 0400, removed on destruction.
-  ClientFiles(const keys::VaultPaths& paths, const std::string& session, const net::SessionCa& ca,
+  /// Where clients will find them: `folder`, and what their names begin with.
+  ClientFiles(const std::filesystem::path& folder, const std::string& stem, const net::SessionCa& ca,
               const Inherited& inherited);
   ~ClientFiles();
   ClientFiles(const ClientFiles&) = delete;
   ClientFiles& operator=(const ClientFiles&) = delete;
 
+  /// Mode 0400, removed on destruction. Without it, somebody else puts them there.
+  void write();
+  struct File {
+    std::filesystem::path path;
+    Bytes contents;
+  };
+  const std::vector<File>& list() const { return files_; }
+
   /// Only the session's CA, and what NODE_EXTRA_CA_CERTS named: for variables that add to a client's own roots.
-  const std::string& ca() const { return ca_; }
+  std::string ca() const { return files_[kCa].path; }
   /// The system's roots, what SSL_CERT_FILE named, and the session's CA: for variables that replace a client's roots.
-  const std::string& bundle() const { return bundle_; }
+  std::string bundle() const { return files_[kBundle].path; }
   /// The same as a Java key store. Its password is kJavaPassword.
-  const std::string& java_truststore() const { return java_; }
+  std::string java_truststore() const { return files_[kJava].path; }
   /// wget reads the name of a bundle only here; what WGETRC or ~/.wgetrc said comes first.
-  const std::string& wgetrc() const { return wgetrc_; }
+  std::string wgetrc() const { return files_[kWgetrc].path; }
   static constexpr const char* kJavaPassword = "changeit";  // Java's own default: it keeps nothing secret
 
   /// Every file that a session may leave behind.
-  static std::vector<std::filesystem::path> all(const keys::VaultPaths& paths, const std::string& session);
+  static std::vector<std::filesystem::path> all(const std::filesystem::path& folder, const std::string& stem);
 
  private:
-  std::string ca_;
-  std::string bundle_;
-  std::string java_;
-  std::string wgetrc_;
+  enum Kind : std::size_t { kCa, kBundle, kJava, kWgetrc };
+
+  std::vector<File> files_;  // by Kind
+  bool written_ = false;
 };
 
 }  // namespace agentvault::session

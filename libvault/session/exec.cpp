@@ -15,9 +15,11 @@
 #include "base/text.hpp"
 #include "broker/broker.hpp"
 #include "net/outer_proxy.hpp"
+#include "sandbox/broker_confinement.hpp"
 #include "session/client_files.hpp"
 #include "session/environment.hpp"
-#include "session/launcher.hpp"
+#include "session/isolation.hpp"
+#include "session/publisher.hpp"
 #include "session/registry.hpp"
 #include "session/session_control.hpp"
 #include "session/signals.hpp"
@@ -26,7 +28,7 @@ namespace agentvault::session {
 namespace {
 
 constexpr std::size_t kSessionIdSize = 8;
-constexpr const char* kIsolation = "off";
+constexpr const char* kLoopback = "127.0.0.1";
 
 std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   std::vector<std::string> out;
@@ -34,11 +36,12 @@ std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   return out;
 }
 
-std::string session_line(const std::string& id, const ExecRequest& request, const std::string& tpm,
-                         const std::vector<std::string>& credentials) {
+std::string session_line(const std::string& id, const ExecRequest& request, sandbox::Level level,
+                         const std::string& tpm, const std::vector<std::string>& credentials) {
   const std::string keeper = tpm.empty() ? "no vault" : tpm::TransportName::parse_stored(tpm).description();
-  return "agentvault: session " + id + " | isolation off (nothing holds a hostile agent) | " + keeper + " | egress " +
-         printable(request.egress.text()) + " | credentials " +
+  const char* promise = level == sandbox::Level::off ? " (nothing holds a hostile agent)" : "";
+  return "agentvault: session " + id + " | isolation " + std::string(name_of(level)) + promise + " | " + keeper +
+         " | egress " + printable(request.egress.text()) + " | credentials " +
          (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
          format_duration(request.max_lifetime) + "\n";
 }
@@ -90,6 +93,91 @@ Environment environment_for(const ExecRequest& request, broker::SessionState& st
   return build_environment(wanted);
 }
 
+/// What of the files on this machine is the agent's business.
+sandbox::CellRequest cell_for(const ExecRequest& request) {
+  sandbox::CellRequest cell;
+  cell.command = request.command;
+  cell.umask = request.child_umask;
+  std::error_code gone;
+  cell.files.working_directory = std::filesystem::current_path(gone);
+  cell.files.home = variable(request.environment, "HOME");
+  cell.files.program = request.command.front();
+  cell.files.search_path = variable(request.environment, "PATH");
+  cell.files.hide = {request.open.paths.directory};
+  cell.files.write = request.writes;
+  cell.files.share = request.shares;
+  for (const auto& reach : request.reaches) {
+    if (reach.host == kLoopback) cell.reached_ports.push_back(*reach.port);
+  }
+  return cell;
+}
+
+broker::Entrances entrances_of(const ExecRequest& request, Isolation& isolation) {
+  using Guests = broker::Entrances::Guests;
+  broker::Entrances entrances;
+  if (isolation.level != sandbox::Level::strict) {
+    entrances = broker::Entrances::on_loopback();
+    if (isolation.level == sandbox::Level::standard) {
+      entrances.guests = Guests::announced;
+      entrances.announcements = isolation.cell->take_announcements();
+    }
+    return entrances;
+  }
+  auto doors = isolation.cell->take_doors();
+  entrances.guests = Guests::this_namespace;
+  entrances.main = std::move(doors.main);
+  entrances.tokenless = std::move(doors.tokenless);
+  entrances.names = std::move(doors.names);
+  entrances.diverted = std::move(doors.by_port);
+  if (doors.redirected) entrances.diverted.push_back(std::move(doors.redirected));
+  auto next = doors.reached.begin();
+  for (const auto& reach : request.reaches) {
+    if (reach.host != kLoopback || next == doors.reached.end()) continue;
+    entrances.reached.push_back({std::move(*next++), {reach.host, *reach.port, false, "", true}});
+  }
+  return entrances;
+}
+
+/// Where clients will look for the session's certificates: where the vault is hidden, inside.
+std::pair<std::filesystem::path, std::string> place_of_client_files(const ExecRequest& request, sandbox::Level level,
+                                                                    const std::string& session) {
+  if (level == sandbox::Level::strict) return {sandbox::kSessionFolder, ""};
+  return {request.open.paths.sessions(), session};
+}
+
+sandbox::Furnishing furnishing_for(const ExecRequest& request, sandbox::Level level, const Environment& environment,
+                                   const ClientFiles& files, const net::SessionCa& ca, const broker::Broker& broker) {
+  sandbox::Furnishing out;
+  out.environment = environment.entries;
+  for (const auto& file : files.list()) {
+    if (level == sandbox::Level::standard) out.readable_files.push_back(file.path);
+    if (level == sandbox::Level::strict) out.files.push_back({file.path.filename(), file.contents});
+  }
+  const auto name = [](const std::string& path) { return std::filesystem::path(path).filename().string(); };
+  out.roots = {name(files.bundle()), name(files.ca()), name(files.java_truststore()), ca.file_name()};
+  if (level != sandbox::Level::standard) return out;
+  out.broker_ports = {broker.port(), broker.tokenless_proxy_port()};
+  for (const auto& reach : request.reaches) {
+    if (reach.host == kLoopback) out.other_ports.push_back(*reach.port);
+  }
+  return out;
+}
+
+/// What the broker still does with files once it is confined.
+sandbox::BrokerNeeds needs_of(const ExecRequest& request) {
+  const auto& paths = request.open.paths;
+  sandbox::BrokerNeeds needs;
+  needs.removes_files_in = {paths.sessions()};
+  if (request.taken) {
+    needs.removes_files_in = {paths.directory};
+    needs.removes_folders_in = {paths.directory.parent_path()};
+  }
+  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    if (const auto path = variable(request.environment, name); !path.empty()) needs.reads.emplace_back(path);
+  }
+  return needs;
+}
+
 /// Wakes the reactor's caller when a descriptor can be read.
 class Readable final : public net::Watcher {
  public:
@@ -117,8 +205,17 @@ Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionCont
 }  // namespace
 
 int run_exec(ExecRequest request) {
-  // 1. The launcher, before anything is unsealed: it inherits no secret.
-  Launcher launcher(request.command, request.child_umask);
+  // 1. What the agent will run in, before anything is unsealed: it inherits no secret.
+  for (const auto& reach : request.reaches) request.egress.add(reach.host, *reach.port);
+  Isolation isolation = isolate(cell_for(request), request.isolation);
+  const auto level = isolation.level;
+  const std::string level_name(name_of(level));
+  if (!isolation.note.empty()) log::warning(isolation.note + ": this session runs at standard");
+  if (!isolation.cell->working_directory_writable()) {
+    log::warning(
+        "this folder is your home, or above it: the agent cannot write here; start in a project, or name "
+        "folders with --write");
+  }
   harden_process();
 
   // 2. The session is registered, and can be stopped, before its opener reads the vault: a stop cannot miss it.
@@ -138,7 +235,7 @@ int run_exec(ExecRequest request) {
                           ::getpid(),
                           request.open.agent,
                           {},
-                          kIsolation,
+                          level_name,
                           program,
                           static_cast<std::int64_t>(unix_seconds_after(std::chrono::seconds(0))),
                           0});
@@ -151,45 +248,56 @@ int run_exec(ExecRequest request) {
   // 4. The session's own key; its tokens are minted from it.
   bool serving = false;
   SignalRelay* relay = nullptr;
-  const auto child_lives = [&] { return !serving || relay->child_lives(); };
+  const auto child_lives = [&] { return !serving || relay->agent_lives(); };
   broker::SessionState state(id, opened.generation, broker::Lease(request.ttl, request.max_lifetime, child_lives),
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
-  state.segment().write(audit::SessionBegan{request.open.agent, credentials, kIsolation, opened.tpm});
+  state.segment().write(audit::SessionBegan{request.open.agent, credentials, level_name, opened.tpm});
 
   // 5. The broker listens.
   net::SessionCa ca("agentvault session " + registration.name(), request.max_lifetime);
   const token::Token proxy_token = mint(state, {token::Credential{""}}, request.max_lifetime);
-  broker::Broker broker(reactor, state, ca, {request.egress, std::move(proxy), proxy_token});
+  broker::Broker broker(reactor, state, ca,
+                        {entrances_of(request, isolation), request.egress, std::move(proxy), proxy_token});
   control.begin(state, broker);
 
   // 6. The child's environment, and the files that it names.
-  const ClientFiles files(request.open.paths, registration.name(), ca,
-                          [&](const char* name) { return variable(request.environment, name); });
+  const auto [folder, stem] = place_of_client_files(request, level, registration.name());
+  ClientFiles files(folder, stem, ca, [&](const char* name) { return variable(request.environment, name); });
+  if (level != sandbox::Level::strict) files.write();
   const Environment environment = environment_for(request, state, broker, files, proxy_token);
   for (const auto& name : environment.removed) {
     log::warning(name + " held a granted key: it is not passed on");
   }
 
-  // 7. Confining the broker comes with the isolation levels.
+  // Without a network of its own, a server of the agent is on this machine's anyway.
+  Publisher publisher(reactor, *isolation.cell,
+                      level == sandbox::Level::strict ? request.publishes : std::vector<std::uint16_t>());
 
-  // 8. The child.
+  // 7. From here on hostile bytes come in: this process gives up what it does not need.
+  sandbox::confine_broker(needs_of(request));
+
+  // 8. The agent.
   if (!request.quiet) {
-    const std::string line = session_line(registration.name(), request, opened.tpm, credentials);
+    const std::string line = session_line(registration.name(), request, level, opened.tpm, credentials);
     std::fputs(line.c_str(), stderr);
   }
   SignalRelay::block();
-  if (const int code = launcher.start(environment.entries); code != 0) {
+  const auto furnishing = furnishing_for(request, level, environment, files, ca, broker);
+  if (const int code = isolation.cell->enter(furnishing); code != 0) {
     state.segment().write(audit::SessionEnded{"the command cannot be run"});
     return report_failed_start(request.command.front(), code);
   }
 
   // 9. Signals go to the child, its end comes back.
   int status = 0;
-  SignalRelay signals(reactor, launcher.pid(), [&](int exit_status) {
-    status = exit_status;
-    state.lease().end();
-    reactor.stop();
-  });
+  SignalRelay signals(
+      reactor, *isolation.cell,
+      [&](int exit_status) {
+        status = exit_status;
+        state.lease().end();
+        reactor.stop();
+      },
+      [&](UniqueFd connection) { publisher.connected(std::move(connection)); });
   relay = &signals;
   serving = true;
   reactor.run();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "broker/egress.hpp"
+#include "sandbox/level.hpp"
 #include "session/opener.hpp"
 
 namespace agentvault::session {
@@ -16,6 +17,14 @@ struct ExecRequest {
   /// For a session without a vault: what it grants. `open` then names a folder that is the session's own.
   std::optional<std::vector<broker::Grant>> taken;
   broker::Egress egress;
+  /// Nothing: the strongest that can be set up here, but not `off`.
+  std::optional<sandbox::Level> isolation;
+  std::vector<std::filesystem::path> writes;  // files and folders that the agent may change besides
+  std::vector<std::filesystem::path> shares;  // hidden ones that it may see
+  /// At Level::strict: hosts outside, reached at the same port of 127.0.0.1 inside, or by name.
+  std::vector<net::Authority> reaches;
+  /// Ports of the agent's own servers that are reached from this machine.
+  std::vector<std::uint16_t> publishes;
   std::chrono::seconds ttl{std::chrono::minutes(15)};
   std::chrono::seconds max_lifetime{std::chrono::hours(12)};
   std::vector<std::string> command;

@@ -182,11 +182,11 @@ Probe probe(const OpenRequest& request, const std::string& credential) {
   }
   net::SessionCa ca("agentvault session " + registration.name(), kPatience);
   const auto implied = state.mint({token::Credential{""}});
-  broker::Broker broker(reactor, state, ca, {{}, net::OuterProxy::from_environment(::getenv), implied});
+  broker::Broker broker(reactor, state, ca,
+                        {broker::Entrances::on_loopback(), {}, net::OuterProxy::from_environment(::getenv), implied});
 
   const std::string token = encode(state.mint({token::Credential{credential}}));
-  const auto port = net::parse_authority(broker.authority())->port;
-  const Client client(reactor, *port, write_request(broker.authority(), credential, binding, *path, token));
+  const Client client(reactor, broker.port(), write_request(broker.authority(), credential, binding, *path, token));
   reactor.run();
 
   Probe result{"GET " + binding.origin.text() + *path, binding.inject.place.text(), binding.inject.text(), 0, "", ""};

@@ -88,7 +88,7 @@ std::vector<std::string> live_sessions(const keys::VaultPaths& paths) {
   for (const auto& entry : std::filesystem::directory_iterator(paths.sessions(), error)) {
     if (entry.path().extension() != ".lock") continue;
     const std::string name = entry.path().stem().string();
-    auto others = ClientFiles::all(paths, name);
+    auto others = ClientFiles::all(paths.sessions(), name);
     others.push_back(paths.sessions() / (name + ".sock"));
     if (!FileLock::remove_if_free(entry.path(), others)) names.push_back(name);
   }

@@ -1,8 +1,10 @@
 #include "session/signals.hpp"
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,14 +24,35 @@ sigset_t watched() {
   return set;
 }
 
+class KeeperWatcher final : public net::Watcher {
+ public:
+  KeeperWatcher(net::Reactor& reactor, int fd, std::function<void()> on_message)
+      : reactor_(reactor), fd_(fd), on_message_(std::move(on_message)) {
+    reactor_.add(fd_, EPOLLIN | EPOLLRDHUP, this);
+  }
+  ~KeeperWatcher() override { reactor_.remove(fd_, this); }
+  KeeperWatcher(const KeeperWatcher&) = delete;
+  KeeperWatcher& operator=(const KeeperWatcher&) = delete;
+
+ private:
+  void on_ready(std::uint32_t) override { on_message_(); }
+  net::Reactor& reactor_;
+  int fd_;
+  std::function<void()> on_message_;
+};
+
 }  // namespace
 
-SignalRelay::SignalRelay(net::Reactor& reactor, pid_t child, std::function<void(int)> on_exit)
-    : reactor_(reactor), child_(child), on_exit_(std::move(on_exit)) {
+SignalRelay::SignalRelay(net::Reactor& reactor, sandbox::Cell& cell, std::function<void(int)> on_exit,
+                         std::function<void(UniqueFd)> on_connection)
+    : reactor_(reactor), cell_(cell), on_exit_(std::move(on_exit)), on_connection_(std::move(on_connection)) {
   const sigset_t set = watched();
   fd_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd_) throw_errno("watch signals");
   reactor_.add(fd_.get(), EPOLLIN, this);
+  if (cell_.events() >= 0) {
+    keeper_ = std::make_unique<KeeperWatcher>(reactor_, cell_.events(), [this] { hear_keeper(); });
+  }
   // The child may have ended before anybody watched.
   reactor_.defer([this] { look_at_child(); });
 }
@@ -42,6 +65,7 @@ void SignalRelay::block() {
 }
 
 SignalRelay::~SignalRelay() {
+  keeper_.reset();
   reactor_.remove(fd_.get(), this);
 }
 
@@ -53,16 +77,35 @@ void SignalRelay::on_ready(std::uint32_t) {
       look_at_child();
       continue;
     }
-    // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the child has it already.
-    const bool from_terminal = info.ssi_code == SI_KERNEL && ::getpgid(child_) == ::getpgrp();
-    if (!gone_ && !from_terminal) ::kill(child_, number);
+    // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the agent has it already.
+    const bool from_terminal = info.ssi_code == SI_KERNEL && ::getpgid(cell_.agent()) == ::getpgrp();
+    if (!gone_ && !from_terminal) ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
+  }
+}
+
+/// A shell that waits for exec must see it stop with its child. SIGCONT wakes both.
+void SignalRelay::stop_too() {
+  ::raise(SIGSTOP);
+}
+
+void SignalRelay::hear_keeper() {
+  pollfd source{cell_.events(), POLLIN, 0};
+  while (::poll(&source, 1, 0) > 0 && (source.revents & POLLIN) != 0) {
+    using Kind = sandbox::Cell::Event::Kind;
+    auto event = cell_.next_event();
+    if (event.kind == Kind::none) return;
+    if (event.kind == Kind::stopped) {
+      stop_too();
+    } else {
+      on_connection_(std::move(event.connection));
+    }
   }
 }
 
 void SignalRelay::look_at_child() {
   while (!gone_) {
     siginfo_t info{};
-    if (::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WSTOPPED | WNOHANG) != 0) {
+    if (::waitid(P_PID, static_cast<id_t>(cell_.child()), &info, WEXITED | WSTOPPED | WNOHANG) != 0) {
       if (errno != ECHILD) return;
       info.si_code = CLD_EXITED;  // somebody else has taken its status
       info.si_status = 0;
@@ -70,8 +113,7 @@ void SignalRelay::look_at_child() {
       return;
     }
     if (info.si_code == CLD_STOPPED) {
-      // A shell that waits for exec must see it stop with its child. SIGCONT wakes both.
-      ::raise(SIGSTOP);
+      if (cell_.agent() == cell_.child()) stop_too();
       continue;
     }
     gone_ = true;
@@ -79,11 +121,9 @@ void SignalRelay::look_at_child() {
   }
 }
 
-bool SignalRelay::child_lives() {
-  if (gone_) return false;
-  siginfo_t info{};
-  // Without reaping: its status is for look_at_child().
-  return ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+bool SignalRelay::agent_lives() const {
+  pollfd handle{cell_.agent_handle(), POLLIN, 0};  // can be read when the process has ended (pidfd_open(2))
+  return !gone_ && ::poll(&handle, 1, 0) == 0;
 }
 
 }  // namespace agentvault::session

@@ -1,13 +1,15 @@
-// Signals of exec, read on the reactor: forwarded to the child, and the child's own stops and end.
+// Signals of exec, read on the reactor: forwarded to the agent, and the agent's own stops and end.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "base/file.hpp"
 #include "net/reactor.hpp"
+#include "sandbox/cell.hpp"
 
 namespace agentvault::session {
 
@@ -16,23 +18,29 @@ class SignalRelay final : public net::Watcher {
   /// From now on signals wait to be relayed. Called before the child is started, so that none is lost in between.
   static void block();
 
-  /// After block(). `on_exit` gets the child's status in the way of a shell: its exit code, or 128
-  /// plus the number of the signal that killed it.
-  SignalRelay(net::Reactor& reactor, pid_t child, std::function<void(int)> on_exit);
+  /// After block(). `on_exit` gets the agent's status in the way of a shell: its exit code, or 128
+  /// plus the number of the signal that killed it. The cell was entered.
+  /// `on_connection` gets what the cell was asked for.
+  SignalRelay(net::Reactor& reactor, sandbox::Cell& cell, std::function<void(int)> on_exit,
+              std::function<void(UniqueFd)> on_connection);
   ~SignalRelay() override;
   SignalRelay(const SignalRelay&) = delete;
   SignalRelay& operator=(const SignalRelay&) = delete;
 
-  bool child_lives();
+  bool agent_lives() const;
 
  private:
   void on_ready(std::uint32_t events) override;
   void look_at_child();
+  void hear_keeper();
+  static void stop_too();
 
   net::Reactor& reactor_;
-  pid_t child_;
+  sandbox::Cell& cell_;
   std::function<void(int)> on_exit_;
+  std::function<void(UniqueFd)> on_connection_;
   UniqueFd fd_;
+  std::unique_ptr<net::Watcher> keeper_;
   bool gone_ = false;
 };
 

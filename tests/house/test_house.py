@@ -19,10 +19,10 @@ BUILD = pathlib.Path(os.environ.get("AGENTVAULT_BUILD", ROOT / "build/release"))
 ROOMS = {
     "base": set(), "tpm": {"base"}, "store": {"base"}, "net": {"base"}, "keys": {"base", "store", "tpm"}, "http": {"base"},
     "token": {"base", "http"}, "policy": {"base", "http"}, "provider": {"base", "http", "net", "policy"}, "audit": {"base"},
-    "broker": {"base", "http", "net", "token", "policy", "provider", "audit"},
+    "broker": {"base", "http", "net", "token", "policy", "provider", "audit"}, "sandbox": {"base"},
 }
 HEADERS = {"base": "error", "tpm": "tpm", "store": "database", "net": "reactor", "keys": "vault", "http": "head",
-           "token": "token", "policy": "rule", "provider": "preset", "audit": "segment", "broker": "broker", "session": "exec"}
+           "token": "token", "policy": "rule", "provider": "preset", "audit": "segment", "broker": "broker", "sandbox": "cell", "session": "exec"}
 
 # Every file that looks at a secret. Whoever adds one explains it in review.
 GATE = {
@@ -74,6 +74,8 @@ class GateTest(unittest.TestCase):
     def test_only_their_rooms_name_the_heavy_headers(self):
         for pattern, allowed in ((r"#include <CLI/", {"cli/arguments.cpp"}), (r"#include <spdlog/", {"libvault/base/log.cpp"}),
                                  (r"#include <toml", {"libvault/provider/preset.cpp"}),
+                                 (r"#include <seccomp\.h", {"libvault/sandbox/syscall_filter.cpp"}),
+                                 (r"#include <libnftnl/", {"libvault/sandbox/redirection.cpp"}),
                                  (r"#include <SQLiteCpp", {"libvault/store/database.cpp"})):
             found = {str(path.relative_to(ROOT)) for path in sources() if re.search(pattern, path.read_text())}
             self.assertEqual(found, allowed)

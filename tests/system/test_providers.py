@@ -228,7 +228,8 @@ class DoctorTest(SystemTest):
         done = self.ok(v.run("doctor", "--json"))
         rows = {r["subject"]: r for r in json.loads(done.out)}
         self.assertEqual(rows["vault"]["verdict"], "ok")
-        self.assertEqual(rows["isolation"]["verdict"], "off")
+        for level in ("strict", "standard"):
+            self.assertEqual(rows["isolation " + level]["verdict"], "on")
         self.assertIn("proxy", rows["curl"]["detail"])
         missing = v.run("--vault", self.folder / "none", "doctor")
         self.assertEqual(missing.code, 1)

@@ -22,8 +22,7 @@ broker::Grant grant(const char* name, std::vector<std::string> env, std::vector<
 Environment build(const std::vector<std::string>& inherited, const std::vector<broker::Grant>& grants) {
   static const Scratch scratch;
   static const net::SessionCa ca("test", std::chrono::hours(1));
-  make_private_directory(keys::VaultPaths{scratch / ""}.sessions());
-  static const ClientFiles files(keys::VaultPaths{scratch / ""}, "sid", ca, [](const char*) { return std::string(); });
+  static const ClientFiles files(scratch / "", "sid", ca, [](const char*) { return std::string(); });
   EnvironmentRequest request;
   request.inherited = inherited;
   request.grants = &grants;

@@ -1,0 +1,86 @@
+// What an agent runs in: made at once, empty, before anything secret exists in this process; entered later. Between
+// exec and the agent stays one process of ours, the keeper (keeper.hpp).
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/file.hpp"
+#include "sandbox/channel.hpp"
+#include "sandbox/file_view.hpp"
+#include "sandbox/inner_network.hpp"
+#include "sandbox/level.hpp"
+#include "sandbox/mounts.hpp"
+
+namespace agentvault::sandbox {
+
+struct CellRequest {
+  Level level = Level::off;
+  std::vector<std::string> command;
+  mode_t umask = 022;
+  FileRequest files;
+  std::vector<std::uint16_t> reached_ports;  // Level::strict: of 127.0.0.1 inside
+};
+
+/// What the agent gets when it starts.
+struct Furnishing {
+  std::vector<std::string> environment;     // "NAME=value"
+  std::vector<SessionFile> files;           // Level::strict: to be written inside
+  TrustedRoots roots;                       // Level::strict: which of them
+  std::vector<std::string> readable_files;  // Level::standard: in folders that are hidden otherwise
+  std::vector<std::uint16_t> broker_ports;  // Level::standard: to be connected to, and announced
+  std::vector<std::uint16_t> other_ports;   // Level::standard: to be connected to
+};
+
+class Cell {
+ public:
+  /// Throws what making the cell threw, in words for a person, and leaves nothing behind.
+  explicit Cell(const CellRequest& request);
+  /// One that was never entered ends by itself.
+  ~Cell();
+  Cell(const Cell&) = delete;
+  Cell& operator=(const Cell&) = delete;
+
+  /// Level::strict, once.
+  Doors take_doors() { return std::move(doors_); }
+  /// Level::standard, once: where the local ports of the agent's connections are read, before these are made.
+  UniqueFd take_announcements() { return std::move(announcements_); }
+  bool working_directory_writable() const { return working_directory_writable_; }
+
+  /// The agent's program begins. Returns 0, or the errno with which that failed; then the cell is gone. Throws
+  /// Error(failed).
+  int enter(const Furnishing& furnishing);
+
+  /// This process' child, whose end is the end of the cell. Its status is the agent's: 128+n for signal n.
+  pid_t child() const { return child_; }
+  /// The agent itself.
+  pid_t agent() const { return agent_; }
+  int agent_handle() const { return agent_handle_.get(); }
+
+  /// Can be read when the keeper has something to tell; -1 at Level::off.
+  int events() const { return level_ == Level::off ? -1 : channel_.get(); }
+  struct Event {
+    enum class Kind { none, stopped, connected } kind = Kind::none;
+    UniqueFd connection;  // null when nobody listens
+  };
+  Event next_event();
+  /// Level::strict: asks for a connection to 127.0.0.1 inside. It comes as an event, in the order of asking.
+  void ask_for_connection(std::uint16_t port);
+
+ private:
+  void expect_ready();
+  [[noreturn]] void fail(const Message& message);
+
+  Level level_;
+  Channel channel_;
+  pid_t child_ = -1;
+  pid_t agent_ = -1;
+  UniqueFd agent_handle_;
+  Doors doors_;
+  UniqueFd announcements_;
+  bool working_directory_writable_ = true;
+  bool entered_ = false;
+};
+
+}  // namespace agentvault::sandbox

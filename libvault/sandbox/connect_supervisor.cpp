@@ -1,0 +1,248 @@
+#include "sandbox/connect_supervisor.hpp"
+
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/bytes.hpp"
+#include "base/text.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+constexpr int kMostWaiting = 64;  // connections that have to wait for their peer, each in a thread of its own
+
+union Destination {
+  sockaddr_storage any;
+  sockaddr_in v4;
+  sockaddr_in6 v6;
+  sockaddr_un local;
+};
+
+struct Attempt {
+  std::uint64_t id = 0;
+  pid_t thread = 0;
+  int descriptor = -1;
+  Destination destination{};
+  socklen_t size = 0;
+};
+
+/// The agent's own socket, as a descriptor of ours.
+UniqueFd socket_of(const Attempt& attempt) {
+  // A thread's descriptors are its process' own.
+  pid_t process = attempt.thread;
+  std::ifstream status("/proc/" + std::to_string(attempt.thread) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("Tgid:")) continue;
+    const auto number = parse_unsigned(trim(std::string_view(line).substr(5)));
+    if (number && *number <= std::numeric_limits<pid_t>::max()) process = static_cast<pid_t>(*number);
+    break;
+  }
+  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  if (!handle) return UniqueFd();
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, handle.get(), attempt.descriptor, 0)));
+}
+
+/// The file that an agent names, however it is reached.
+UniqueFd file_of(const Attempt& attempt) {
+  const auto& local = attempt.destination.local;
+  const std::size_t size = attempt.size - offsetof(sockaddr_un, sun_path);
+  const std::string path(local.sun_path, ::strnlen(local.sun_path, size));
+  const std::string folder = "/proc/" + std::to_string(attempt.thread) + "/cwd";
+  const UniqueFd base(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return UniqueFd(::openat(base.get(), path.c_str(), O_PATH | O_CLOEXEC));
+}
+
+/// Whether the socket that is bound to this file was made in the network namespace of this process (sock_diag(7)).
+bool was_bound_here(const struct stat& file) {
+  struct {
+    nlmsghdr header;
+    unix_diag_req body;
+  } question{};
+  question.header.nlmsg_len = sizeof question;
+  question.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  question.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  question.body.sdiag_family = AF_UNIX;
+  question.body.udiag_states = ~0U;
+  question.body.udiag_show = UDIAG_SHOW_VFS;
+  const UniqueFd kernel(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!kernel || ::send(kernel.get(), &question, sizeof question, 0) != sizeof question) return false;
+  alignas(nlmsghdr) std::array<char, 32768> answer{};
+  for (;;) {
+    const auto got = ::recv(kernel.get(), answer.data(), answer.size(), 0);
+    if (got <= 0) return false;
+    int left = static_cast<int>(got);
+    for (auto* header = reinterpret_cast<const nlmsghdr*>(answer.data()); mnl_nlmsg_ok(header, left);
+         header = mnl_nlmsg_next(header, &left)) {
+      if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY) return false;  // the end, or an error
+      const auto* end = static_cast<const char*>(mnl_nlmsg_get_payload_tail(header));
+      for (const auto* attribute =
+               static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(header, sizeof(unix_diag_msg)));
+           mnl_attr_ok(attribute, static_cast<int>(end - reinterpret_cast<const char*>(attribute)));
+           attribute = mnl_attr_next(attribute)) {
+        if (mnl_attr_get_type(attribute) != UNIX_DIAG_VFS ||
+            mnl_attr_get_payload_len(attribute) < sizeof(unix_diag_vfs)) {
+          continue;
+        }
+        unix_diag_vfs vfs{};
+        std::memcpy(&vfs, mnl_attr_get_payload(attribute), sizeof vfs);
+        // The kernel's own form of a device number: 12 bits and 20.
+        const auto device = makedev(vfs.udiag_vfs_dev >> 20, vfs.udiag_vfs_dev & 0xfffff);
+        if (vfs.udiag_vfs_ino == static_cast<std::uint32_t>(file.st_ino) && device == file.st_dev) return true;
+      }
+    }
+  }
+}
+
+int connect_to(int socket, const Destination& destination, socklen_t size) {
+  return ::connect(socket, &reinterpret_cast<const sockaddr&>(destination), size) == 0 ? 0 : errno;
+}
+
+int connect_to_file(int socket, const UniqueFd& file, const ConnectPolicy& policy) {
+  struct stat info {};
+  if (!file || ::fstat(file.get(), &info) != 0) return ENOENT;
+  const auto is_it = [&](const auto& path) {
+    struct stat other {};
+    return ::stat(path.c_str(), &other) == 0 && other.st_ino == info.st_ino && other.st_dev == info.st_dev;
+  };
+  const bool shared = std::any_of(policy.shared_sockets.begin(), policy.shared_sockets.end(), is_it);
+  if (!S_ISSOCK(info.st_mode)) return ECONNREFUSED;
+  if (!shared && !was_bound_here(info)) return EACCES;
+  Destination place{};
+  place.local.sun_family = AF_UNIX;
+  const std::string path = "/proc/self/fd/" + std::to_string(file.get());
+  std::copy(path.begin(), path.end(), place.local.sun_path);
+  return connect_to(socket, place, sizeof place.local);
+}
+
+/// The port, if it is one of 127.0.0.1; 0 for every other destination. Java writes the address as an IPv6 one.
+std::uint16_t loopback_port(const Attempt& attempt) {
+  const auto& place = attempt.destination;
+  if (place.any.ss_family == AF_INET && attempt.size >= sizeof place.v4) {
+    return place.v4.sin_addr.s_addr == htonl(INADDR_LOOPBACK) ? ntohs(place.v4.sin_port) : 0;
+  }
+  if (place.any.ss_family != AF_INET6 || attempt.size < sizeof place.v6) return 0;
+  constexpr std::array<std::uint8_t, 16> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  return std::memcmp(&place.v6.sin6_addr, mapped.data(), mapped.size()) == 0 ? ntohs(place.v6.sin6_port) : 0;
+}
+
+/// A local port, chosen before the connection is made. 0 when there is none.
+std::uint16_t bind_locally(int socket, const Attempt& attempt) {
+  const auto port = [&] {
+    Destination own{};
+    socklen_t size = sizeof own;
+    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own.any), &size) != 0) return std::uint16_t{0};
+    return ntohs(own.any.ss_family == AF_INET6 ? own.v6.sin6_port : own.v4.sin_port);
+  };
+  if (const auto bound = port(); bound != 0) return bound;
+  Destination own = attempt.destination;
+  (own.any.ss_family == AF_INET6 ? own.v6.sin6_port : own.v4.sin_port) = 0;
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&own.any), attempt.size) != 0) return 0;
+  return port();
+}
+
+bool has(const std::vector<std::uint16_t>& ports, std::uint16_t port) {
+  return std::find(ports.begin(), ports.end(), port) != ports.end();
+}
+
+int connect_to_loopback(int socket, const Attempt& attempt, const ConnectPolicy& policy) {
+  const auto port = loopback_port(attempt);
+  if (has(policy.other_ports, port)) return connect_to(socket, attempt.destination, attempt.size);
+  if (!has(policy.announced_ports, port)) return EACCES;
+  // The broker knows it when it sees the connection.
+  const auto own = bind_locally(socket, attempt);
+  const Bytes announced = ByteWriter().u16(own).bytes();
+  if (own == 0 || ::write(policy.announcements, announced.data(), announced.size()) < 0) return EACCES;
+  return connect_to(socket, attempt.destination, attempt.size);
+}
+
+int make_connection(int socket, const Attempt& attempt, const UniqueFd& file, const ConnectPolicy& policy) {
+  const auto family = attempt.destination.any.ss_family;
+  const bool has_path = family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path) &&
+                        attempt.destination.local.sun_path[0] != '\0';
+  if (has_path) return policy.local_sockets ? connect_to_file(socket, file, policy) : EACCES;
+  if (policy.only_loopback && family != AF_UNSPEC) return connect_to_loopback(socket, attempt, policy);
+  return connect_to(socket, attempt.destination, attempt.size);
+}
+
+void answer(int listener, std::uint64_t id, int error) {
+  seccomp_notif_resp response{};
+  response.id = id;
+  response.error = -error;
+  ::ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);  // fails for an agent that is gone
+}
+
+/// False: the agent is gone, or its memory cannot be read.
+bool copy_destination(const seccomp_notif& notification, Attempt& attempt) {
+  attempt.id = notification.id;
+  attempt.thread = static_cast<pid_t>(notification.pid);
+  attempt.descriptor = static_cast<int>(notification.data.args[0]);
+  const auto size = static_cast<std::uint32_t>(notification.data.args[2]);
+  if (size < sizeof(sa_family_t) || size > sizeof attempt.destination) return false;
+  attempt.size = size;
+  iovec here{&attempt.destination, size};
+  iovec there{reinterpret_cast<void*>(notification.data.args[1]), size};
+  return ::process_vm_readv(attempt.thread, &here, 1, &there, 1, 0) == static_cast<ssize_t>(size);
+}
+
+}  // namespace
+
+ConnectSupervisor::ConnectSupervisor(UniqueFd listener, ConnectPolicy policy)
+    : listener_(std::move(listener)), policy_(std::move(policy)) {}
+
+void ConnectSupervisor::answer_one() {
+  static std::atomic<int> waiting{0};
+  seccomp_notif notification{};
+  if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification) != 0) return;
+  Attempt attempt;
+  if (!copy_destination(notification, attempt)) return answer(listener_.get(), notification.id, EFAULT);
+  auto socket = std::make_shared<UniqueFd>(socket_of(attempt));
+  auto file = std::make_shared<UniqueFd>(
+      attempt.destination.any.ss_family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path) ? file_of(attempt)
+                                                                                                     : UniqueFd());
+  // All that was looked at is of the process that asks, and not of another one with its number.
+  if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &attempt.id) != 0) return;
+  if (!*socket) return answer(listener_.get(), attempt.id, errno == EBADF ? EBADF : EACCES);
+  const bool waits = (::fcntl(socket->get(), F_GETFL) & O_NONBLOCK) == 0;
+  const auto connect = [this, attempt, socket, file] {
+    answer(listener_.get(), attempt.id, make_connection(socket->get(), attempt, *file, policy_));
+  };
+  if (!waits) return connect();
+  if (waiting >= kMostWaiting) return answer(listener_.get(), attempt.id, EAGAIN);
+  ++waiting;
+  try {
+    std::thread([connect] {
+      connect();
+      --waiting;
+    }).detach();
+  } catch (const std::exception&) {
+    --waiting;
+    answer(listener_.get(), attempt.id, EAGAIN);
+  }
+}
+
+}  // namespace agentvault::sandbox

@@ -1,0 +1,40 @@
+// Makes the connections of agents: their connect() waits until this process has looked at a copy of the address and
+// connected their socket itself. Between look and connection there is nothing that an agent could change.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "base/file.hpp"
+
+namespace agentvault::sandbox {
+
+struct ConnectPolicy {
+  /// Without a network namespace: only to these ports of 127.0.0.1.
+  bool only_loopback = false;
+  std::vector<std::uint16_t> announced_ports;
+  std::vector<std::uint16_t> other_ports;
+  /// Where the local port of a connection to one of the first is written before it is made: two bytes, big-endian.
+  int announcements = -1;
+  /// Whether sockets with a path may be connected to at all: then those of processes in this network namespace, and
+  /// these.
+  bool local_sockets = false;
+  std::vector<std::filesystem::path> shared_sockets;
+};
+
+class ConnectSupervisor {
+ public:
+  ConnectSupervisor(UniqueFd listener, ConnectPolicy policy);
+
+  /// Can be read when somebody wants to connect.
+  int get() const { return listener_.get(); }
+  /// Answers one.
+  void answer_one();
+
+ private:
+  UniqueFd listener_;
+  ConnectPolicy policy_;
+};
+
+}  // namespace agentvault::sandbox

@@ -1,0 +1,41 @@
+// Which files an agent sees, and which it may change. An allow-list for writing; for reading everything but what is
+// known to hold credentials.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace agentvault::sandbox {
+
+struct FileRequest {
+  std::filesystem::path working_directory;
+  std::filesystem::path home;                // of the agent: its HOME
+  std::string program;                       // as it was called; looked up in `search_path` without a slash
+  std::string search_path;                   // PATH
+  std::vector<std::filesystem::path> hide;   // the vault, and what the user names besides
+  std::vector<std::filesystem::path> write;  // what the user names
+  std::vector<std::filesystem::path> share;  // hidden ones that the user opens
+};
+
+/// All paths are canonical and exist.
+struct FileView {
+  std::filesystem::path working_directory;
+  bool working_directory_writable = true;
+  std::vector<std::filesystem::path> writable;
+  /// Inside of these: what programs outside run or obey later.
+  std::vector<std::filesystem::path> read_only;
+  std::vector<std::filesystem::path> hidden;
+  /// Whatever is made private or hidden around them.
+  std::vector<std::filesystem::path> visible;
+  /// Variables for tools whose usual cache would have to be made first, and cannot be.
+  std::vector<std::string> environment;
+};
+
+/// Throws Error(usage) for a path of the user's that does not exist, Error(failed) without a working directory.
+FileView view_of(const FileRequest& request);
+
+/// Whether `path` is `folder`, or under it.
+bool is_within(const std::filesystem::path& path, const std::filesystem::path& folder);
+
+}  // namespace agentvault::sandbox

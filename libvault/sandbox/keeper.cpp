@@ -1,0 +1,417 @@
+#include "sandbox/keeper.hpp"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <fstream>
+#include <optional>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "sandbox/capabilities.hpp"
+#include "sandbox/connect_supervisor.hpp"
+#include "sandbox/landlock.hpp"
+#include "sandbox/landlock_view.hpp"
+#include "sandbox/namespaces.hpp"
+#include "sandbox/syscall_filter.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+constexpr int kFailedCode = 125;
+
+std::vector<char*> pointers(std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (auto& text : texts) out.push_back(text.data());
+  out.push_back(nullptr);
+  return out;
+}
+
+std::string value_of(const std::vector<std::string>& environment, const std::string& name) {
+  for (const auto& entry : environment) {
+    if (entry.starts_with(name + "=")) return entry.substr(name.size() + 1);
+  }
+  return {};
+}
+
+/// What the agent's files ask for, where the user has not said otherwise.
+void complete_environment(std::vector<std::string>& environment, const FileView& view, const std::string& temporary) {
+  for (const auto& entry : view.environment) {
+    if (value_of(environment, entry.substr(0, entry.find('='))).empty()) environment.push_back(entry);
+  }
+  if (temporary.empty()) return;
+  for (const std::string name : {"TMPDIR", "TMP", "TEMP"}) {
+    std::erase_if(environment, [&](const auto& entry) { return entry.starts_with(name + "="); });
+  }
+  environment.push_back("TMPDIR=" + temporary);
+}
+
+/// What is asked for by its name, without a slash, is looked for in the agent's own PATH.
+[[noreturn]] void become(std::vector<std::string> command, std::vector<std::string> environment, int result) {
+  auto argv = pointers(command);
+  auto envp = pointers(environment);
+  ::execvpe(argv[0], argv.data(), envp.data());
+  const std::uint8_t code = static_cast<std::uint8_t>(errno);
+  if (::write(result, &code, 1) != 1) ::_exit(kFailedCode);
+  ::_exit(code == ENOENT ? 127 : 126);
+}
+
+/// A folder among them would be a way around everything that is mounted since.
+void check_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    struct stat info {};
+    if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
+      throw Error(ErrorKind::failed, "a standard stream is a folder", "redirect it from a file, or from /dev/null");
+    }
+  }
+}
+
+/// To whoever listens there, if anybody takes it at once.
+UniqueFd connect_inside(std::uint16_t port) {
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const timeval patience{1, 0};
+  sockaddr_in place{};
+  place.sin_family = AF_INET;
+  place.sin_port = htons(port);
+  place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
+      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) != 0 ||
+      ::fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) {
+    return UniqueFd();
+  }
+  return socket;
+}
+
+class Keeper {
+ public:
+  Keeper(const CellRequest& request, Channel channel, Owner owner)
+      : request_(request), channel_(std::move(channel)), owner_(owner) {}
+
+  [[noreturn]] void run() {
+    try {
+      prepare();
+      const auto order = channel_.receive();
+      if (!order || order->kind != kEnter) ::_exit(kFailedCode);
+      const auto furnishing = decode_furnishing(order->bytes);
+      if (request_.level == Level::off) become_agent_at_once(furnishing);
+      furnish(furnishing);
+      start(furnishing);
+      watch();
+    } catch (const Error& error) {
+      report(error);
+    } catch (const std::exception& error) {
+      report(Error(ErrorKind::failed, error.what()));
+    }
+    ::_exit(kFailedCode);
+  }
+
+ private:
+  bool strict() const { return request_.level == Level::strict; }
+
+  void report(const Error& error) {
+    try {
+      channel_.send(
+          kFailed,
+          ByteWriter().u8(static_cast<std::uint8_t>(error.kind())).text(error.what()).text(error.hint()).bytes());
+    } catch (...) {
+    }
+  }
+
+  [[noreturn]] void become_agent_at_once(const Furnishing& furnishing) {
+    ::umask(request_.umask);
+    ::prctl(PR_SET_PDEATHSIG, 0);
+    // The channel closes with the start of the program; what comes before is an errno.
+    auto command = request_.command;
+    auto environment = furnishing.environment;
+    auto argv = pointers(command);
+    auto envp = pointers(environment);
+    ::execvpe(argv[0], argv.data(), envp.data());
+    const int code = errno;
+    channel_.send(kNotStarted, Bytes{static_cast<std::uint8_t>(code)});
+    ::_exit(code == ENOENT ? 127 : 126);
+  }
+
+  void prepare() {
+    std::vector<int> sent;
+    if (strict()) map_own_user(owner_.user, owner_.group);
+    if (request_.level != Level::off) {
+      check_standard_streams();
+      view_ = view_of(request_.files);
+    }
+    if (strict()) {
+      doors_ = set_up_inner_network(request_.reached_ports);
+      set_up_mounts(view_);
+      sent = {doors_.main.get(), doors_.tokenless.get(), doors_.names.get()};
+      if (doors_.redirected) sent.push_back(doors_.redirected.get());
+      for (const auto& door : doors_.by_port) sent.push_back(door.get());
+      for (const auto& door : doors_.reached) sent.push_back(door.get());
+    }
+    if (request_.level == Level::standard) {
+      check_without_mounts(view_, request_.files.hide);
+      if (landlock_abi() < kLeastAbi) throw Error(ErrorKind::failed, "this kernel has no Landlock of version 2");
+      int ends[2];
+      if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw_errno("make a pipe");
+      announcements_.reset(ends[1]);
+      readable_announcements_.reset(ends[0]);
+      sent = {readable_announcements_.get()};
+    }
+    channel_.send(kReady, Bytes{view_.working_directory_writable, static_cast<bool>(doors_.redirected)}, sent);
+    doors_ = Doors();
+    readable_announcements_.reset();
+    if (request_.level == Level::off) return;
+    // Without a namespace that ends with it, this process tidies up when exec is gone: its channel tells.
+    if (!strict()) ::prctl(PR_SET_PDEATHSIG, 0);
+    // The agent is to get nothing of this process.
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("make the keeper undumpable");
+  }
+
+  void furnish(const Furnishing& furnishing) {
+    environment_ = furnishing.environment;
+    if (strict()) {
+      add_session_files(furnishing.files, furnishing.roots);
+      complete_environment(environment_, view_, "/tmp");
+      return;
+    }
+    complete_environment(environment_, view_, make_temporary_folder());
+  }
+
+  /// Without a mount namespace /tmp cannot be private: a folder in it can.
+  std::string make_temporary_folder() {
+    std::string pattern = "/tmp/agentvault-XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a folder in /tmp");
+    temporary_ = pattern;
+    view_.writable.emplace_back(temporary_);
+    return temporary_;
+  }
+
+  void start(const Furnishing& furnishing) {
+    block_signals();
+    if (!strict() && ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) throw_errno("take in orphans");
+    int result[2];
+    if (::pipe2(result, O_CLOEXEC) != 0) throw_errno("make a pipe");
+    UniqueFd reads(result[0]), writes(result[1]);
+    auto [ours, theirs] = Channel::make();
+    agent_ = ::fork();
+    if (agent_ < 0) throw_errno("start a process");
+    if (agent_ == 0) {
+      reads.reset();
+      ours.close();
+      become_agent(furnishing, theirs, writes.get());
+    }
+    writes.reset();
+    theirs.close();
+    // What it cannot give up before: the agent's side is not to be looked at by others than this process.
+    drop_capabilities(strict() ? CAP_SYS_PTRACE : -1);
+    auto filter = ours.receive();
+    if (!filter || filter->descriptors.empty()) throw Error(ErrorKind::failed, failure_of(filter));
+    supervisor_.emplace(std::move(filter->descriptors.front()), policy(furnishing));
+    std::uint8_t code = 0;
+    if (read_up_to(reads.get(), {&code, 1}, "the agent's start") != 0) {
+      channel_.send(kNotStarted, Bytes{code});
+      finish(code == ENOENT ? 127 : 126);
+    }
+    const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, agent_, 0)));
+    if (!handle) throw_errno("hold the agent");
+    channel_.send(kStarted, {}, {handle.get()});
+  }
+
+  static std::string failure_of(const std::optional<Message>& message) {
+    return message ? std::string(as_text(message->bytes)) : "the agent's process ended before it was confined";
+  }
+
+  ConnectPolicy policy(const Furnishing& furnishing) {
+    ConnectPolicy policy;
+    policy.local_sockets = strict();
+    policy.shared_sockets = request_.files.share;
+    policy.only_loopback = !strict();
+    policy.announced_ports = furnishing.broker_ports;
+    policy.other_ports = furnishing.other_ports;
+    policy.announcements = announcements_.get();
+    return policy;
+  }
+
+  /// In what becomes the agent: everything is given up here.
+  [[noreturn]] void become_agent(const Furnishing& furnishing, const Channel& keeper, int result) {
+    try {
+      ::umask(request_.umask);
+      ::sigprocmask(SIG_SETMASK, &original_mask_, nullptr);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      channel_.send(kHello);
+      drop_capabilities();
+      confine_files(furnishing);
+      const UniqueFd listener = strict() ? filter_agent() : filter_agent_without_namespaces();
+      keeper.send(kStarted, {}, {listener.get()});
+      if (::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) != 0) throw_errno("close descriptors");
+      become(request_.command, std::move(environment_), result);
+    } catch (const std::exception& error) {
+      try {
+        keeper.send(kFailed, as_bytes(error.what()));
+      } catch (...) {
+      }
+    }
+    ::_exit(kFailedCode);
+  }
+
+  void confine_files(const Furnishing& furnishing) {
+    if (strict()) return enforce_writing(view_);
+    enforce_view(view_, furnishing.readable_files);
+  }
+
+  void block_signals() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_BLOCK, &all, &original_mask_);
+    sigset_t children;
+    ::sigemptyset(&children);
+    ::sigaddset(&children, SIGCHLD);
+    child_signals_.reset(::signalfd(-1, &children, SFD_NONBLOCK | SFD_CLOEXEC));
+    if (!child_signals_) throw_errno("watch signals");
+  }
+
+  [[noreturn]] void watch() {
+    for (;;) {
+      pollfd sources[]{{channel_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {supervisor_->get(), POLLIN, 0}};
+      if (::poll(sources, std::size(sources), -1) < 0 && errno != EINTR) ::_exit(kFailedCode);
+      if (sources[1].revents != 0) look_at_children();
+      if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_one();
+      if (sources[0].revents != 0) hear_exec();
+    }
+  }
+
+  void hear_exec() {
+    const auto order = channel_.receive();
+    // It is gone, and the session with it.
+    if (!order || order->kind != kConnect || order->bytes.size() != 2) finish(kFailedCode);
+    const auto connection = connect_inside(static_cast<std::uint16_t>(read_big_endian(order->bytes)));
+    channel_.send(kConnected, {}, connection ? std::vector<int>{connection.get()} : std::vector<int>{});
+  }
+
+  void look_at_children() {
+    signalfd_siginfo info;
+    while (::read(child_signals_.get(), &info, sizeof info) > 0) {
+    }
+    for (;;) {
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
+      if (pid <= 0) return;
+      if (pid != agent_) continue;
+      if (WIFSTOPPED(status)) {
+        channel_.send(kStopped);
+      } else {
+        finish(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+      }
+    }
+  }
+
+  /// With the first process of a namespace all others end; without one they are ended here.
+  [[noreturn]] void finish(int status) {
+    if (!strict()) {
+      end_descendants();
+      std::error_code left_behind;
+      if (!temporary_.empty()) std::filesystem::remove_all(temporary_, left_behind);
+    }
+    ::_exit(status);
+  }
+
+  /// Orphans become children of this process, so that each round sees those that the last one has made orphans.
+  static void end_descendants() {
+    const std::string list = "/proc/self/task/" + std::to_string(::getpid()) + "/children";
+    for (int round = 0; round < 1000; ++round) {
+      std::ifstream children(list);
+      bool any = false;
+      for (pid_t child; children >> child;) {
+        any = true;
+        ::kill(child, SIGKILL);
+      }
+      if (!any) return;
+      ::waitpid(-1, nullptr, 0);
+    }
+  }
+
+  const CellRequest& request_;
+  Channel channel_;
+  const Owner owner_;
+  FileView view_;
+  Doors doors_;
+  std::vector<std::string> environment_;
+  std::string temporary_;
+  UniqueFd announcements_;
+  UniqueFd readable_announcements_;
+  UniqueFd child_signals_;
+  sigset_t original_mask_{};
+  pid_t agent_ = -1;
+  std::optional<ConnectSupervisor> supervisor_;
+};
+
+}  // namespace
+
+void keep(const CellRequest& request, Channel channel, Owner owner) {
+  // It must not outlive exec.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // In a namespace of its own it does not see its parent: the channel tells.
+  if (request.level != Level::strict && ::getppid() != owner.process) ::_exit(kFailedCode);
+  // Of what exec was started with only its standard streams.
+  if (request.level != Level::off) {
+    const int kept = 3;
+    if (channel.get() != kept) {
+      ::dup3(channel.get(), kept, O_CLOEXEC);
+      channel = Channel(UniqueFd(kept));
+    }
+    ::syscall(SYS_close_range, kept + 1, ~0U, 0);
+  }
+  Keeper(request, std::move(channel), owner).run();
+}
+
+Bytes encode(const Furnishing& furnishing) {
+  ByteWriter out;
+  const auto texts = [&](const std::vector<std::string>& list) {
+    out.u32(static_cast<std::uint32_t>(list.size()));
+    for (const auto& text : list) out.text(text);
+  };
+  texts(furnishing.environment);
+  texts(furnishing.readable_files);
+  out.u32(static_cast<std::uint32_t>(furnishing.broker_ports.size()));
+  for (const auto port : furnishing.broker_ports) out.u16(port);
+  out.u32(static_cast<std::uint32_t>(furnishing.other_ports.size()));
+  for (const auto port : furnishing.other_ports) out.u16(port);
+  out.u32(static_cast<std::uint32_t>(furnishing.files.size()));
+  for (const auto& file : furnishing.files) out.text(file.name).blob(file.contents);
+  out.text(furnishing.roots.bundle).text(furnishing.roots.own).text(furnishing.roots.java).text(furnishing.roots.hash);
+  return out.bytes();
+}
+
+Furnishing decode_furnishing(ByteView bytes) {
+  ByteReader in(bytes);
+  Furnishing out;
+  const auto texts = [&](std::vector<std::string>& list) {
+    for (auto left = in.number(4); left > 0; --left) list.push_back(in.text());
+  };
+  texts(out.environment);
+  texts(out.readable_files);
+  for (auto* ports : {&out.broker_ports, &out.other_ports}) {
+    for (auto left = in.number(4); left > 0; --left) ports->push_back(static_cast<std::uint16_t>(in.number(2)));
+  }
+  for (auto left = in.number(4); left > 0; --left) {
+    SessionFile file{in.text(), {}};
+    const auto contents = in.blob();
+    file.contents.assign(contents.begin(), contents.end());
+    out.files.push_back(std::move(file));
+  }
+  out.roots = {in.text(), in.text(), in.text(), in.text()};
+  return out;
+}
+
+}  // namespace agentvault::sandbox

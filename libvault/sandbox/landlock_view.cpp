@@ -1,0 +1,108 @@
+#include "sandbox/landlock_view.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "sandbox/landlock.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kClosedFolders[]{"/tmp", "/var/tmp", "/run", "/var/run", "/dev"};
+// Names of hosts; NixOS: what PATH leads to.
+constexpr const char* kReadableUnderRun[]{"/run/systemd/resolve", "/run/current-system", "/run/opengl-driver"};
+constexpr const char* kDevices[]{"/dev/null", "/dev/zero", "/dev/full",     "/dev/random", "/dev/urandom",
+                                 "/dev/tty",  "/dev/ptmx", "/dev/pts/ptmx", "/dev/shm"};
+
+bool any_within(const std::vector<fs::path>& paths, const fs::path& folder) {
+  return std::any_of(paths.begin(), paths.end(), [&](const auto& path) { return is_within(path, folder); });
+}
+
+/// Everything in a folder, one rule for each entry that holds nothing closed.
+void allow_reading(Landlock& rules, const fs::path& folder, const std::vector<fs::path>& closed) {
+  if (!any_within(closed, folder)) {
+    rules.allow(folder, access::kRead);
+    return;
+  }
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    std::error_code unknown;
+    // What a link leads to has its own place.
+    if (entry.is_symlink(unknown) || std::find(closed.begin(), closed.end(), entry.path()) != closed.end()) continue;
+    if (!any_within(closed, entry.path())) {
+      rules.allow(entry.path(), access::kRead);
+    } else if (entry.is_directory(unknown)) {
+      allow_reading(rules, entry.path(), closed);
+    }
+  }
+}
+
+/// The terminal of this process, not those of others.
+void allow_own_terminal(Landlock& rules) {
+  char name[64];
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::ttyname_r(fd, name, sizeof name) == 0) rules.allow(name, access::kAll);
+  }
+}
+
+}  // namespace
+
+void check_without_mounts(const FileView& view, const std::vector<fs::path>& must_be_hidden) {
+  for (const auto& path : must_be_hidden) {
+    std::error_code missing;
+    const auto real = fs::canonical(path, missing);
+    if (missing) continue;
+    for (const auto& folder : view.writable) {
+      if (!is_within(real, folder)) continue;
+      throw Error(ErrorKind::failed,
+                  "the vault lies inside " + printable(folder.string()) + ", which the agent may change",
+                  "only isolation strict can hide it there; or move one of the two");
+    }
+  }
+}
+
+void enforce_view(const FileView& view, const std::vector<std::string>& readable_files) {
+  Landlock rules(access::kAll, Landlock::Scope::sockets_and_signals);
+  std::vector<fs::path> closed = view.hidden;
+  closed.insert(closed.end(), std::begin(kClosedFolders), std::end(kClosedFolders));
+  allow_reading(rules, "/", closed);
+  // Names of files are no secret; without them not even "ls /" works.
+  rules.allow("/", access::kReadFolder);
+  for (const char* path : kReadableUnderRun) rules.allow(path, access::kRead);
+  for (const auto& path : view.visible) {
+    const bool is_closed = std::any_of(closed.begin(), closed.end(), [&](const auto& c) { return is_within(path, c); });
+    if (is_closed && std::find(view.hidden.begin(), view.hidden.end(), path) == view.hidden.end()) {
+      allow_reading(rules, path, view.hidden);
+    }
+  }
+  for (const auto& path : view.writable) rules.allow(path, access::kAll);
+  for (const auto& path : readable_files) rules.allow(path, access::kReadFile);
+  for (const char* path : kDevices) rules.allow(path, access::kAll);
+  allow_own_terminal(rules);
+  rules.enforce();
+}
+
+void enforce_writing(const FileView& view) {
+  if (landlock_abi() == 0) return;
+  if (landlock_abi() < kLeastAbi) {
+    // It could not move a file from one folder to another any more.
+    return Landlock(access::kNothing, Landlock::Scope::sockets_and_signals).enforce();
+  }
+  Landlock rules(access::kWrite, Landlock::Scope::sockets_and_signals);
+  for (const char* path : kClosedFolders) rules.allow(path, access::kAll);  // private here
+  for (const auto& path : view.writable) rules.allow(path, access::kAll);
+  for (int fd = 0; fd <= 2; ++fd) {
+    if ((::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {
+      rules.allow("/proc/self/fd/" + std::to_string(fd), access::kWriteFile | access::kTruncate);
+    }
+  }
+  rules.enforce();
+}
+
+}  // namespace agentvault::sandbox

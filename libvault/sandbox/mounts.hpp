@@ -1,0 +1,35 @@
+// The files of a mount namespace: everything read-only but what a FileView lets be written; /tmp, /run and /dev
+// private.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/bytes.hpp"
+#include "sandbox/file_view.hpp"
+
+namespace agentvault::sandbox {
+
+/// Contents for the session's own files, which are the same for every process inside and can be changed by none.
+struct SessionFile {
+  std::string name;  // under kSessionFolder
+  Bytes contents;
+};
+
+inline constexpr const char* kSessionFolder = "/run/agentvault";
+
+/// To be called with all capabilities of new mount and process namespaces. The working directory is the view's
+/// afterwards. Throws Error(failed).
+void set_up_mounts(const FileView& view);
+
+/// Later: the files, and in place of the system's roots of trust those that the session has. `bundle` names the file
+/// with all of them, `own` that with the session's alone, `java` the key store, `hash` OpenSSL's name for it.
+struct TrustedRoots {
+  std::string bundle;
+  std::string own;
+  std::string java;
+  std::string hash;
+};
+void add_session_files(const std::vector<SessionFile>& files, const TrustedRoots& roots);
+
+}  // namespace agentvault::sandbox

@@ -1,0 +1,233 @@
+#include "sandbox/syscall_filter.hpp"
+
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <initializer_list>
+#include <memory>
+
+#include "base/error.hpp"
+#include "sandbox/landlock.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+constexpr unsigned kMultipathTcp = 262;         // IPPROTO_MPTCP
+constexpr unsigned kNewTimeNamespace = 0x80;    // CLONE_NEWTIME
+constexpr unsigned kFastOpen = 0x20000000;      // MSG_FASTOPEN: a connection without connect()
+constexpr unsigned kTypeMask = 0xf;             // of a socket's type, without SOCK_CLOEXEC and SOCK_NONBLOCK
+constexpr unsigned kPushCharacter = 0x5412;     // TIOCSTI
+constexpr unsigned kConsoleSelection = 0x541c;  // TIOCLINUX
+constexpr int kAbiWithTruncate = 3;             // of Landlock
+
+constexpr std::uint64_t kSpaces[]{CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWNET,    CLONE_NEWPID,
+                                  CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, kNewTimeNamespace};
+constexpr std::uint64_t kInternet[]{AF_INET, AF_INET6};
+constexpr std::uint64_t kForBroker[]{AF_INET, AF_INET6, AF_NETLINK};
+constexpr std::uint64_t kPathDatagrams[]{SOCK_DGRAM, SOCK_RAW};
+constexpr std::uint64_t kNotStreams[]{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_DCCP};
+
+class Filter {
+ public:
+  explicit Filter(std::uint32_t otherwise) : context_(seccomp_init(otherwise), seccomp_release) {
+    if (context_ == nullptr) throw Error(ErrorKind::failed, "cannot make a filter for system calls");
+    check(seccomp_attr_set(context_.get(), SCMP_FLTATR_CTL_NNP, 1));
+  }
+
+  using Conditions = std::initializer_list<scmp_arg_cmp>;
+
+  void answer(std::uint32_t action, int call, Conditions conditions = {}) {
+    // Below zero: a call that this kind of machine does not have.
+    if (call < 0) return;
+    check(seccomp_rule_add_array(context_.get(), action, call, static_cast<unsigned>(conditions.size()),
+                                 conditions.begin()));
+  }
+  void answer(std::uint32_t action, std::initializer_list<const char*> calls) {
+    for (const char* name : calls) {
+      const int call = seccomp_syscall_resolve_name(name);
+      if (call != __NR_SCMP_ERROR) answer(action, call);  // one that this library does not know yet
+    }
+  }
+  void enforce() { check(seccomp_load(context_.get())); }
+  UniqueFd listener() const {
+    UniqueFd fd(seccomp_notify_fd(context_.get()));
+    if (!fd) throw Error(ErrorKind::failed, "this kernel does not hand over system calls for a decision");
+    return fd;
+  }
+
+ private:
+  static void check(int result) {
+    if (result == 0) return;
+    errno = -result;
+    throw_errno("filter system calls");
+  }
+  std::unique_ptr<void, decltype(&seccomp_release)> context_;
+};
+
+constexpr scmp_arg_cmp equals(unsigned argument, std::uint64_t value) {
+  return {argument, SCMP_CMP_EQ, value, 0};
+}
+constexpr scmp_arg_cmp differs(unsigned argument, std::uint64_t value) {
+  return {argument, SCMP_CMP_NE, value, 0};
+}
+constexpr scmp_arg_cmp masked(unsigned argument, std::uint64_t mask, std::uint64_t value) {
+  return {argument, SCMP_CMP_MASKED_EQ, mask, value};
+}
+
+/// Only the low 32 bits of most arguments count for the kernel: what stands above must not hide anything.
+constexpr std::uint64_t kLow = 0xffffffff;
+
+void deny_for_agents(Filter& filter) {
+  const std::uint32_t denied = SCMP_ACT_ERRNO(EPERM);
+  // As on a kernel without them: programs have another way.
+  filter.answer(SCMP_ACT_ERRNO(ENOSYS),
+                {"io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "memfd_secret"});
+  filter.answer(denied,
+                {// other processes
+                 "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
+                 "perf_event_open", "bpf", "userfaultfd",
+                 // keys of the kernel's own key rings
+                 "keyctl", "add_key", "request_key",
+                 // what is mounted where
+                 "mount", "umount", "umount2", "pivot_root", "chroot", "setns", "move_mount", "open_tree", "fsopen",
+                 "fsconfig", "fsmount", "fspick", "mount_setattr", "open_tree_attr", "statmount", "listmount",
+                 // files by number
+                 "name_to_handle_at", "open_by_handle_at",
+                 // the machine
+                 "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "swapon", "swapoff",
+                 "reboot", "acct", "quotactl", "quotactl_fd", "iopl", "ioperm", "lookup_dcookie", "syslog",
+                 "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "move_pages", "migrate_pages", "vhangup",
+                 "sethostname", "setdomainname", "fanotify_init"});
+  for (const auto space : kSpaces) {
+    filter.answer(denied, SCMP_SYS(unshare), {masked(0, space, space)});
+    // Of clone() the low byte is the signal at its end, not the time namespace.
+    if (space != kNewTimeNamespace) filter.answer(denied, SCMP_SYS(clone), {masked(0, space, space)});
+  }
+  for (const std::uint64_t request : {kPushCharacter, kConsoleSelection}) {
+    filter.answer(denied, SCMP_SYS(ioctl), {masked(1, kLow, request)});
+  }
+  // Its own limits only.
+  filter.answer(denied, SCMP_SYS(prlimit64), {differs(0, 0)});
+}
+
+void deny_sockets(Filter& filter) {
+  const std::uint32_t unknown = SCMP_ACT_ERRNO(EAFNOSUPPORT);
+  for (const int call : {SCMP_SYS(socket), SCMP_SYS(socketpair)}) {
+    for (unsigned family = 0; family <= AF_NETLINK; ++family) {
+      if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK) continue;
+      filter.answer(unknown, call, {masked(0, kLow, family)});
+    }
+    filter.answer(unknown, call, {{0, SCMP_CMP_GT, AF_NETLINK, 0}});
+  }
+  // From a datagram socket one can send to any path, without connect(); a raw one is the same.
+  for (const int call : {SCMP_SYS(socket), SCMP_SYS(socketpair)}) {
+    for (const auto type : kPathDatagrams) {
+      filter.answer(SCMP_ACT_ERRNO(EPERM), call, {masked(0, kLow, AF_UNIX), masked(1, kTypeMask, type)});
+    }
+  }
+  filter.answer(unknown, SCMP_SYS(socket), {masked(0, kLow, AF_NETLINK), differs(2, NETLINK_ROUTE)});
+  for (const auto family : kInternet) {
+    filter.answer(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
+                  {masked(0, kLow, family), masked(2, kLow, kMultipathTcp)});
+    filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), {masked(0, kLow, family), masked(1, kTypeMask, SOCK_RAW)});
+  }
+  for (const int call : {SCMP_SYS(sendto), SCMP_SYS(sendmmsg)}) {
+    filter.answer(SCMP_ACT_ERRNO(EOPNOTSUPP), call, {masked(3, kFastOpen, kFastOpen)});
+  }
+  filter.answer(SCMP_ACT_ERRNO(EOPNOTSUPP), SCMP_SYS(sendmsg), {masked(2, kFastOpen, kFastOpen)});
+}
+
+UniqueFd supervise(Filter& filter) {
+  filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
+  filter.enforce();
+  return filter.listener();
+}
+
+}  // namespace
+
+UniqueFd filter_agent() {
+  Filter filter(SCMP_ACT_ALLOW);
+  deny_for_agents(filter);
+  deny_sockets(filter);
+  return supervise(filter);
+}
+
+UniqueFd filter_agent_without_namespaces() {
+  Filter filter(SCMP_ACT_ALLOW);
+  deny_for_agents(filter);
+  deny_sockets(filter);
+  filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), {masked(0, kLow, AF_UNIX)});
+  for (const auto family : kInternet) {
+    for (const auto type : kNotStreams) {
+      filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), {masked(0, kLow, family), masked(1, kTypeMask, type)});
+    }
+    // Others have ways to connect besides connect(): SCTP by a socket option.
+    for (std::uint64_t protocol = 1; protocol < IPPROTO_TCP; ++protocol) {
+      filter.answer(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
+                    {masked(0, kLow, family), masked(2, kLow, protocol)});
+    }
+    filter.answer(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
+                  {masked(0, kLow, family), {2, SCMP_CMP_GT, IPPROTO_TCP, 0}});
+  }
+  // Only itself: the broker could be slowed down.
+  for (const int call : {SCMP_SYS(setpriority), SCMP_SYS(ioprio_set)}) {
+    filter.answer(SCMP_ACT_ERRNO(EPERM), call, {differs(1, 0)});
+  }
+  // Before Landlock knew it, a file could be emptied that could not be written.
+  if (landlock_abi() < kAbiWithTruncate) filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(truncate));
+  return supervise(filter);
+}
+
+void filter_broker() {
+  // As on a kernel that does not have them: what a library tries first and can do without.
+  Filter filter(SCMP_ACT_ERRNO(ENOSYS));
+  filter.answer(SCMP_ACT_ALLOW,
+                {// the loop
+                 "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select",
+                 "pselect6", "eventfd2", "timerfd_create", "timerfd_settime", "clock_gettime", "clock_getres",
+                 "clock_nanosleep", "nanosleep", "gettimeofday", "time", "restart_syscall",
+                 // connections; socket() below
+                 "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "setsockopt",
+                 "listen", "recvfrom", "recvmmsg", "recvmsg", "sendmmsg", "sendmsg", "sendto", "shutdown",
+                 // files, as far as Landlock lets it
+                 "access", "close", "close_range", "dup", "faccessat", "faccessat2", "fcntl", "fdatasync", "flock",
+                 "fstat", "fstatfs", "fsync", "getcwd", "getdents64", "lseek", "lstat", "newfstatat", "open", "openat",
+                 "pread64", "pwrite64", "read", "readlink", "readlinkat", "readv", "rmdir", "stat", "statfs", "statx",
+                 "uname", "unlink", "unlinkat", "write", "writev",
+                 // memory
+                 "brk", "madvise", "mincore", "mlock", "mlock2", "mmap", "mprotect", "mremap", "munlock", "munmap",
+                 // itself
+                 "exit", "exit_group", "futex", "get_robust_list", "getegid", "geteuid", "getgid", "getpgid", "getpgrp",
+                 "getpid", "getppid", "getrandom", "getresgid", "getresuid", "getrlimit", "getrusage", "gettid",
+                 "getuid", "membarrier", "rseq", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn",
+                 "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "set_robust_list", "sigaltstack", "signalfd4",
+                 "sysinfo", "umask", "arch_prctl",
+                 // the child
+                 "pidfd_send_signal", "waitid", "wait4"});
+  filter.answer(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {equals(0, 0)});
+  filter.answer(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {masked(1, kLow, 0x5401)});  // TCGETS: is it a terminal?
+  filter.answer(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {masked(1, kLow, 0x5421)});  // FIONBIO
+  filter.answer(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {masked(1, kLow, 0x541b)});  // FIONREAD
+  for (const int call : {SCMP_SYS(tgkill), SCMP_SYS(tkill), SCMP_SYS(kill)}) {
+    filter.answer(SCMP_ACT_ALLOW, call, {equals(0, static_cast<std::uint64_t>(::getpid()))});
+  }
+  for (const auto family : kForBroker) {
+    filter.answer(SCMP_ACT_ALLOW, SCMP_SYS(socket), {masked(0, kLow, family)});
+  }
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // Builds that look for faults of our own: their runtime looks for leaks from a thread that traces all others.
+  filter.answer(SCMP_ACT_ALLOW, {"clone", "clone3", "ptrace", "prctl", "process_vm_readv", "kill", "tgkill", "wait4",
+                                 "personality", "pipe2", "pipe"});
+#endif
+  filter.enforce();
+}
+
+}  // namespace agentvault::sandbox

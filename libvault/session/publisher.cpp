@@ -1,0 +1,129 @@
+#include "session/publisher.hpp"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "base/error.hpp"
+#include "net/address.hpp"
+#include "net/stream.hpp"
+
+namespace agentvault::session {
+namespace {
+
+constexpr int kBacklog = 64;
+constexpr std::size_t kMostBridges = 256;
+
+}  // namespace
+
+class Publisher::Port final : public net::Watcher {
+ public:
+  Port(Publisher& publisher, std::uint16_t number)
+      : publisher_(publisher),
+        number_(number),
+        socket_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    const auto place = net::Address::loopback(number);
+    const int on = 1;
+    if (!socket_ || ::setsockopt(socket_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        ::bind(socket_.get(), place.get(), place.size()) != 0 || ::listen(socket_.get(), kBacklog) != 0) {
+      throw_errno("publish port " + std::to_string(number), "another program may use it: choose another port");
+    }
+    publisher_.reactor_.add(socket_.get(), EPOLLIN, this);
+  }
+  ~Port() override { publisher_.reactor_.remove(socket_.get(), this); }
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+ private:
+  void on_ready(std::uint32_t) override {
+    for (;;) {
+      UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!connection) return;
+      publisher_.arrived(std::move(connection), number_);
+    }
+  }
+  Publisher& publisher_;
+  std::uint16_t number_;
+  UniqueFd socket_;
+};
+
+/// Bytes both ways, no faster than the slower side reads.
+class Publisher::Bridge {
+ public:
+  Bridge(net::Reactor& reactor, UniqueFd outside, UniqueFd inside, std::function<void(Bridge&)> gone)
+      : sides_{{*this, reactor, std::move(outside)}, {*this, reactor, std::move(inside)}}, gone_(std::move(gone)) {
+    for (auto& side : sides_) side.start();
+  }
+
+ private:
+  class Side final : public net::Stream::Owner {
+   public:
+    Side(Bridge& bridge, net::Reactor& reactor, UniqueFd socket)
+        : bridge_(bridge), stream_(reactor, std::move(socket), *this) {}
+    ~Side() override { stream_.detach(); }
+    Side(const Side&) = delete;
+    Side& operator=(const Side&) = delete;
+
+    void start() { stream_.start(); }
+    bool ended() const { return ended_; }
+
+   private:
+    Side& other() { return bridge_.sides_[this == &bridge_.sides_[0] ? 1 : 0]; }
+    void on_data(ByteView bytes) override {
+      other().stream_.write(bytes);
+      if (other().stream_.above_high_water()) stream_.pause();
+    }
+    void on_drained() override { other().stream_.resume(); }
+    void on_end() override {
+      ended_ = true;
+      other().stream_.finish_sending();
+      if (other().ended_) bridge_.finish();
+    }
+    void on_failure(const std::string&) override {
+      other().stream_.reset_on_close();
+      bridge_.finish();
+    }
+    Bridge& bridge_;
+    net::Stream stream_;
+    bool ended_ = false;
+  };
+
+  void finish() {
+    auto gone = std::move(gone_);
+    gone_ = nullptr;
+    if (gone) gone(*this);
+  }
+
+  Side sides_[2];
+  std::function<void(Bridge&)> gone_;
+};
+
+Publisher::Publisher(net::Reactor& reactor, sandbox::Cell& cell, const std::vector<std::uint16_t>& ports)
+    : reactor_(reactor), cell_(cell) {
+  for (const auto port : ports) ports_.push_back(std::make_unique<Port>(*this, port));
+}
+
+Publisher::~Publisher() = default;
+
+void Publisher::arrived(UniqueFd outside, std::uint16_t port) {
+  if (bridges_.size() + waiting_.size() >= kMostBridges) return;  // closed
+  cell_.ask_for_connection(port);
+  waiting_.push_back(std::move(outside));
+}
+
+void Publisher::connected(UniqueFd inside) {
+  if (waiting_.empty()) return;
+  UniqueFd outside = std::move(waiting_.front());
+  waiting_.pop_front();
+  if (!inside) return;  // nobody listens: the connection ends
+  bridges_.push_back(std::make_unique<Bridge>(reactor_, std::move(outside), std::move(inside), [this](Bridge& gone) {
+    const auto found = std::find_if(bridges_.begin(), bridges_.end(), [&](const auto& b) { return b.get() == &gone; });
+    if (found == bridges_.end()) return;
+    reactor_.retire(std::move(*found));
+    bridges_.erase(found);
+  }));
+}
+
+}  // namespace agentvault::session

@@ -1,0 +1,372 @@
+"""Levels of isolation as a user meets them: files, terminal, names, services. What is denied is tests/redteam's business."""
+import http.server
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+from harness import KEY, LIMIT, PROGRAM, ROOT, SystemTest, main, run_on_terminal, wait_for
+
+WALLS = ("standard", "strict")
+
+
+class IsolationTest(SystemTest):
+    def setUp(self):
+        super().setUp()
+        # Not under /tmp, which is private inside.
+        place = "/home" if os.geteuid() == 0 else str(ROOT / "build")
+        self.base = pathlib.Path(tempfile.mkdtemp(prefix="isolation-", dir=place))
+        self.addCleanup(shutil.rmtree, self.base, True)
+        self.home, self.project = self.base / "home", self.base / "home/project"
+        self.project.mkdir(parents=True)
+        (self.home / ".bashrc").write_text("# start\n")
+        self.v = self.vault()
+        self.v.environment["HOME"] = str(self.home)
+        for name in ("XDG_RUNTIME_DIR", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+            self.v.environment.pop(name, None)
+        self.ok(self.v.add("openai"))
+
+    def inside(self, level, script, *options, cwd=None, env=None, stdin="", shell="sh"):
+        return self.v.run("exec", "-q", "--isolation", level, *options, "--", shell, "-c", script, cwd=cwd or self.project, env=env, stdin=stdin)
+
+    def python(self, level, script, *options, **more):
+        return self.v.run("exec", "-q", "--isolation", level, *options, "--", sys.executable, "-c", script, cwd=more.pop("cwd", self.project), **more)
+
+
+class LevelTest(IsolationTest):
+    def test_auto_is_the_default_and_takes_the_strongest(self):
+        done = subprocess.run([PROGRAM, "exec", "--", "true"], env=self.v.environment, cwd=self.project, capture_output=True, text=True, timeout=LIMIT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| isolation strict |", done.stderr)
+        began = [e for e in self.v.events() if e["event"] == "session_began"] or self.v.events()
+        self.assertEqual(began[0]["isolation"], "strict")
+
+    def test_sessions_tells_the_level(self):
+        for level in WALLS:
+            process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, "--", "cat"), env=self.v.environment, cwd=self.project,
+                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            try:
+                wait_for(lambda: [s["isolation"] for s in json.loads(self.v.run("sessions", "--json").out)] == [level], "the session")
+            finally:
+                process.communicate(timeout=LIMIT)
+
+    def test_the_exit_status_is_the_agents_own(self):
+        for level in WALLS:
+            for code in (0, 1, 5, 125, 255):
+                self.assertEqual(self.inside(level, f"exit {code}").code, code)
+            for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
+                self.assertEqual(self.inside(level, f"kill -{int(number)} $$").code, 128 + number)
+            self.refused(self.v.run("exec", "-q", "--isolation", level, "--", "no-such-command", cwd=self.project), 127, "cannot run no-such-command")
+            self.refused(self.v.run("exec", "-q", "--isolation", level, "--", "/etc/passwd", cwd=self.project), 126, "cannot run /etc/passwd")
+
+    def test_standard_streams_are_the_users_own(self):
+        for level in WALLS:
+            data = os.urandom(200_000).hex()
+            self.assertEqual(self.inside(level, "cat; echo done >&2", stdin=data).out, data)
+            with open(self.base / "outside.txt", "w+") as out:
+                done = subprocess.run(self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "echo one; echo two > /dev/stdout"),
+                                      env=self.v.environment, cwd=self.project, stdout=out, stderr=subprocess.PIPE, timeout=LIMIT)
+                out.seek(0)
+                self.assertIn("two", out.read(), done.stderr) if level == "strict" else None
+
+    def test_a_folder_as_a_standard_stream_is_refused(self):
+        for level in WALLS:
+            folder = os.open(self.base, os.O_RDONLY)
+            done = subprocess.run(self.v.argv("exec", "-q", "--isolation", level, "--", "true"), env=self.v.environment, cwd=self.project,
+                                  stdin=folder, capture_output=True, text=True, timeout=LIMIT)
+            os.close(folder)
+            self.assertEqual(done.returncode, 125)
+            self.assertIn("a standard stream is a folder", done.stderr)
+
+    def test_signals_arrive(self):
+        for level in WALLS:
+            process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c",
+                                                   "import signal,sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\nprint('ready', flush=True)\nsignal.pause()"),
+                                       env=self.v.environment, cwd=self.project, stdout=subprocess.PIPE, text=True)
+            self.assertEqual(process.stdout.readline(), "ready\n")
+            process.terminate()
+            self.assertEqual(process.wait(LIMIT), 7)
+            process.stdout.close()
+
+    def test_nothing_survives_the_session(self):
+        """A process that has left its group, session and parent ends with the agent, and with a killed exec."""
+        script = "import os,sys,time\nif os.fork():\n  time.sleep(0.2 if sys.argv[1]=='end' else 600)\n  sys.exit()\nos.setsid()\nif os.fork(): os._exit(0)\nos.execvp('sleep', ['sleep', sys.argv[2]])"
+        for level in WALLS:
+            for how in ("end", "kill"):
+                mark = f"{6000 + os.getpid() % 1000}.{WALLS.index(level)}{how == 'kill':d}"
+                process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c", script, how, mark),
+                                           env=self.v.environment, cwd=self.project)
+                alive = lambda: any(mark in cmdline(p) and cmdline(p).startswith("sleep") for p in os.listdir("/proc") if p.isdigit())
+                if how == "kill":
+                    wait_for(alive, "the daemon")
+                    process.kill()
+                process.wait(LIMIT)
+                wait_for(lambda: not alive(), f"{level}: the daemon's end")
+
+    def test_the_terminal_keeps_working(self):
+        for level in WALLS:
+            with self.subTest(level):
+                command = " ".join(map(str, self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "'echo rea\"\"dy; read line; echo got $line; exit 4'")))
+                code, output = run_on_terminal(["bash", "--norc", "-i"], {**self.v.environment, "PS1": "prompt> "},
+                                               [("prompt> ", command + "\n"), ("ready", "\x1a"), ("Stopped", "fg\n"), ("sh -c", ""), ("fg", "again\n"),
+                                                ("got again", "echo sta\"\"tus $?\nexit 0\n")])
+                self.assertEqual(code, 0, output)
+                self.assertIn("status 4", output)
+                # Ctrl-C ends the agent, and exec says so like a shell.
+                command = " ".join(map(str, self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "'echo rea\"\"dy; sleep 100'")))
+                code, output = run_on_terminal(["bash", "--norc", "-i"], {**self.v.environment, "PS1": "prompt> "},
+                                               [("prompt> ", command + "\n"), ("ready", "\x03"), ("prompt> ", "echo sta\"\"tus $?\nexit 0\n")])
+                self.assertIn("status 130", output)
+                # A shell inside has job control, colours and the size of the window.
+                code, output = run_on_terminal(self.v.argv("exec", "-q", "--isolation", level, "--", "bash", "--norc", "-i"), {**self.v.environment, "PS1": "in> ", "TERM": "xterm"},
+                                               [("in> ", "stty size; tput setaf 1 | od -c | head -1; sleep 60 & kill %1; wait; set -o | grep monitor; exit 6\n")])
+                self.assertEqual(code, 6, output)
+                self.assertRegex(output, r"monitor\s+on")
+                self.assertRegex(output, r"\d+ \d+\r\n")
+
+
+def cmdline(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class FileTest(IsolationTest):
+    def test_the_working_directory_and_temporary_files_can_be_written(self):
+        for level in WALLS:
+            done = self.ok(self.inside(level, 'echo x > new && mkdir -p a/b && mv new a/b/ && cp a/b/new "${TMPDIR:-/tmp}/t" && cat "$TMPDIR/t" && rm -r a'))
+            self.assertEqual(done.out, "x\n")
+        self.assertEqual([p for p in pathlib.Path("/tmp").glob("agentvault-??????") if p.owner() == pwd.getpwuid(os.geteuid()).pw_name], [])
+
+    def test_home_is_read_only_but_for_what_agents_keep(self):
+        for folder in (".claude", ".cache/pip", ".npm"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        (self.home / ".claude.json").write_text("{}")
+        for level in WALLS:
+            self.ok(self.inside(level, "touch ~/.claude/x ~/.cache/pip/x ~/.npm/x && echo '{}' > ~/.claude.json && cat ~/.bashrc"))
+            self.assertNotEqual(self.inside(level, "echo x >> ~/.bashrc").code, 0)
+            self.assertNotEqual(self.inside(level, "mkdir ~/new").code, 0)
+
+    def test_a_first_start_of_a_known_agent_finds_its_folder(self):
+        program = self.base / "bin/codex"
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh\ntouch ~/.codex/state && echo kept\n")
+        program.chmod(0o755)
+        for level in WALLS:
+            shutil.rmtree(self.home / ".codex", True)
+            self.assertEqual(self.v.run("exec", "-q", "--isolation", level, "--", program, cwd=self.project).out, "kept\n")
+
+    def test_caches_that_are_missing_are_private_ones(self):
+        done = self.ok(self.inside("strict", "echo $NPM_CONFIG_CACHE $PIP_CACHE_DIR"))
+        self.assertEqual(done.out, "/tmp/.cache/npm /tmp/.cache/pip\n")
+        self.assertEqual(self.ok(self.inside("strict", "echo $PIP_CACHE_DIR", env={"PIP_CACHE_DIR": "/mine"})).out, "/mine\n")
+
+    def test_a_home_is_no_project(self):
+        for folder in (self.home, self.base):
+            done = self.inside("strict", "touch x", cwd=folder)
+            self.assertNotEqual(done.code, 0)
+            self.assertIn("this folder is your home, or above it", done.err)
+            self.assertIn("--write", done.err)
+
+    def test_write_names_more(self):
+        other = self.home / "other"
+        other.mkdir()
+        for level in WALLS:
+            self.assertNotEqual(self.inside(level, "touch ~/other/x").code, 0)
+            self.ok(self.inside(level, "touch ~/other/x", "--write", other))
+            self.refused(self.inside(level, "true", "--write", "/no/such"), 2, "--write: there is no /no/such", "exists")
+
+    def test_share_opens_what_is_hidden(self):
+        (self.home / ".aws").mkdir()
+        (self.home / ".aws/credentials").write_text("shared\n")
+        (self.home / ".ssh").mkdir()
+        (self.home / ".ssh/known_hosts").write_text("known\n")
+        (self.home / ".ssh/id").write_text("private\n")
+        for level in WALLS:
+            self.assertNotIn("shared", self.inside(level, "cat ~/.aws/credentials").out)
+            self.assertEqual(self.ok(self.inside(level, "cat ~/.aws/credentials", "--share", self.home / ".aws")).out, "shared\n")
+            done = self.inside(level, "cat ~/.ssh/known_hosts ~/.ssh/id", "--share", self.home / ".ssh/known_hosts")
+            self.assertEqual(done.out, "known\n")
+            self.assertNotEqual(self.inside(level, "echo x >> ~/.aws/credentials", "--share", self.home / ".aws").code, 0)
+            self.refused(self.inside(level, "true", "--share", "/no/such"), 2, "--share: there is no /no/such")
+
+    def test_a_shared_socket_is_reached(self):
+        path = self.home / "host.sock"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.listen()
+        self.addCleanup(listener.close)
+        script = f"import socket\ns=socket.socket(socket.AF_UNIX)\ns.connect({str(path)!r})\nprint('in')"
+        self.assertIn("PermissionError", self.python("strict", script).err)
+        self.assertEqual(self.ok(self.python("strict", script, "--share", path)).out, "in\n")
+
+    def test_keys_in_the_project_are_hidden(self):
+        (self.project / "service").mkdir()
+        for name in (".env", ".env.production", ".env.example", "service/.env.local"):
+            (self.project / name).write_text("KEY=" + name + "\n")
+        out = self.ok(self.inside("strict", "cat .env .env.production .env.example service/.env.local")).out
+        self.assertEqual(out, "KEY=.env.example\n")
+        self.assertEqual(self.ok(self.inside("strict", "cat .env", "--share", self.project / ".env")).out, "KEY=.env\n")
+
+    def test_a_vault_in_the_project_is_hidden_or_the_session_refused(self):
+        inside = self.project / "vault"
+        shutil.copytree(self.v.path, inside)
+        env = {"AGENTVAULT_HOME": str(inside)}
+        self.assertEqual(self.ok(self.inside("strict", "ls vault; touch beside", env=env)).out, "")
+        self.assertNotEqual(self.inside("strict", "mv vault elsewhere", env=env).code, 0)
+        self.refused(self.inside("standard", "true", env=env), 125, "the vault lies inside", "strict")
+
+    def test_git_works_and_its_configuration_stays(self):
+        environment = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org"}
+        git = lambda *words, cwd=self.project: subprocess.run(["git", *words], cwd=cwd, env={**self.v.environment, **environment}, check=True, capture_output=True)
+        git("init", "-q", "-b", "main")
+        (self.project / "file").write_text("1\n")
+        git("add", "file")
+        git("commit", "-qm", "first")
+        commit = "echo 2 >> file && git commit -qam second && git checkout -qb topic && git log --oneline | wc -l"
+        for level in WALLS:
+            self.ok(self.inside(level, commit, env=environment))
+            git("checkout", "-q", "main")
+            git("branch", "-qD", "topic")
+        before = (self.project / ".git/config").read_text()
+        self.assertNotEqual(self.inside("strict", "git config core.fsmonitor 'touch pwned'", env=environment).code, 0)
+        self.assertNotEqual(self.inside("strict", "echo x > .git/hooks/pre-commit").code, 0)
+        self.assertNotEqual(self.inside("strict", "mv .git .git2").code, 0)
+        self.assertEqual((self.project / ".git/config").read_text(), before)
+        # A folder below, and a worktree beside, whose repository is elsewhere.
+        (self.project / "sub").mkdir()
+        self.ok(self.inside("strict", "echo 1 > file && git add file && git commit -qm sub", env=environment, cwd=self.project / "sub"))
+        tree = self.home / "tree"
+        git("worktree", "add", "-q", tree)
+        self.ok(self.inside("strict", "echo 3 >> file && git commit -qam tree", env=environment, cwd=tree))
+
+    def test_a_planted_git_file_opens_no_other_repository(self):
+        for name in ("mine", "other"):
+            subprocess.run(["git", "init", "-q", self.home / name], env=self.v.environment, check=True)
+        mine, other = self.home / "mine", self.home / "other"
+        shutil.rmtree(mine / ".git")
+        for plant in (lambda: (mine / ".git").write_text(f"gitdir: {other}/.git\n"), lambda: (mine / ".git").symlink_to(other / ".git")):
+            plant()
+            self.assertNotEqual(self.inside("strict", f"touch {other}/.git/planted", cwd=mine).code, 0)
+            (mine / ".git").unlink()
+
+    def test_sockets_between_processes_inside(self):
+        script = ("import multiprocessing as m, socket\nif __name__=='__main__':\n"
+                  "  m.set_start_method('forkserver')\n  d=m.Manager().dict(a=1)\n  print(dict(d))\n"
+                  "  a,b=socket.socketpair()\n  a.send(b'x')\n  print(b.recv(1))")
+        self.assertEqual(self.ok(self.python("strict", script)).out, "{'a': 1}\nb'x'\n")
+
+
+class NetworkTest(IsolationTest):
+    def session(self, level, *options):
+        return self.track(subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, *options, "--", sys.executable, "-c",
+                          "import os,sys,json;print(json.dumps(dict(os.environ)),flush=True);sys.stdin.read()"),
+                          env=self.v.environment, cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+
+    def track(self, process):
+        self.addCleanup(lambda: (process.communicate(timeout=LIMIT)))
+        return process
+
+    def test_a_key_goes_in_at_every_level(self):
+        upstream = self.upstream()
+        self.ok(self.v.add("mine", "--url", upstream.url + "/v1", "--ca-file", self.certificate.pem, "--env", "MINE_KEY", "--env-url", "MINE_URL"))
+        for level in WALLS:
+            script = "import os,urllib.request as u\nr=u.Request(os.environ['MINE_URL']+'/v1/x',headers={'Authorization':'Bearer '+os.environ['MINE_KEY']})\nprint(u.urlopen(r).status)"
+            done = self.ok(self.python(level, script, "--with", "mine"))
+            self.assertEqual(done.out, "200\n")
+            self.assertEqual(upstream.header(-1, "Authorization"), "Bearer " + KEY)
+
+    def test_a_session_is_not_served_from_outside(self):
+        for level in WALLS:
+            process = self.session(level)
+            environment = json.loads(process.stdout.readline())
+            port = int(environment["AGENTVAULT_URL"].rsplit(":", 1)[1])
+            head = f"GET /openai/v1/models HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {environment['AGENTVAULT_TOKEN']}\r\n\r\n"
+            if level == "strict":
+                with self.assertRaises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port), LIMIT)
+                continue
+            with socket.create_connection(("127.0.0.1", port), LIMIT) as outside:
+                outside.settimeout(LIMIT)
+                try:
+                    outside.sendall(head.encode())
+                    self.assertEqual(outside.recv(100), b"")
+                except ConnectionError:
+                    pass
+        self.assertEqual([e for e in self.v.events() if e["event"] == "decided"], [])
+
+    def test_publish_shows_a_server_inside(self):
+        port = free_port()
+        script = f"import http.server as h\nh.HTTPServer(('127.0.0.1',{port}),h.SimpleHTTPRequestHandler).serve_forever()"
+        (self.project / "page.txt").write_text("p" * 3_000_000)
+        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--publish", port, "--", sys.executable, "-c", script),
+                                   env=self.v.environment, cwd=self.project, stderr=subprocess.DEVNULL)
+        self.addCleanup(lambda: (process.terminate(), process.wait(LIMIT)))
+
+        def fetched():
+            try:
+                with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
+                    s.sendall(b"GET /page.txt HTTP/1.0\r\n\r\n")
+                    data = b""
+                    while got := s.recv(65536):
+                        data += got
+                    return data
+            except ConnectionError:
+                return b""
+        data = wait_for(fetched, "the server inside")
+        self.assertTrue(data.endswith(b"p" * 3_000_000))
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.refused(self.inside("strict", "true", "--publish", taken.getsockname()[1]), 125, "cannot publish port", "another port")
+
+    def test_reach_leads_to_a_service_of_this_machine(self):
+        with socket.create_server(("127.0.0.1", 0)) as service:
+            port = service.getsockname()[1]
+
+            def serve():
+                for _ in WALLS:
+                    connection, _ = service.accept()
+                    with connection:
+                        connection.sendall(b"220 speaks first\n")
+                        connection.recv(10)
+            threading.Thread(target=serve, daemon=True).start()
+            script = f"import socket\ns=socket.create_connection(('127.0.0.1',{port}),10)\ns.settimeout(10)\nprint(s.recv(100).decode().strip() or 'closed')"
+            for level in WALLS:
+                self.assertNotIn("speaks", self.python(level, script).out)
+                self.assertEqual(self.ok(self.python(level, script, "--reach", port)).out, "220 speaks first\n")
+        self.refused(self.inside("strict", "true", "--reach", "db"), 2, "not a port for --reach", "db.internal:5432")
+
+    def test_a_dev_server_inside_talks_to_its_own_clients(self):
+        script = ("import http.server as h,threading,urllib.request as u\ns=h.HTTPServer(('127.0.0.1',0),h.SimpleHTTPRequestHandler)\n"
+                  "threading.Thread(target=s.serve_forever,daemon=True).start()\nprint(u.urlopen(f'http://127.0.0.1:{s.server_port}/').status)")
+        self.assertEqual(self.ok(self.python("strict", script)).out, "200\n")
+
+    def test_the_broker_is_confined(self):
+        for level in ("off", *WALLS):
+            process = self.session(level)
+            self.assertTrue(process.stdout.readline())
+            status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines() if ":\t" in line)
+            self.assertEqual(status["Seccomp"], "2")
+            self.assertEqual(status["NoNewPrivs"], "1")
+            self.assertEqual(int(status["CapEff"], 16) & ~(1 << 5), 0)  # CAP_KILL
+            limits = pathlib.Path(f"/proc/{process.pid}/limits").read_text() if os.geteuid() == 0 else "Max core file size 0 0"
+            self.assertRegex(limits, r"Max core file size +0 +0")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()
