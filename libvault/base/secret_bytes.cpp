@@ -1,8 +1,12 @@
 #include "base/secret_bytes.hpp"
 
+#include <fcntl.h>
 #include <openssl/crypto.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -20,6 +24,39 @@ void prepare_arena() {
   static const bool ready = [] { return CRYPTO_secure_malloc_init(kArenaSize, kSmallestBlock) != 0; }();
   if (!ready) throw Error(ErrorKind::failed, "cannot reserve memory for secrets");
 }
+
+/// Pages that only this process sees. Each costs the kernel about as much as a system call per page that is touched, so
+/// that there are few of them, for what stays. Given out once: what is released there is wiped, and not used again.
+class HiddenPages {
+ public:
+  static std::uint8_t* take(std::size_t size) {
+    static HiddenPages pages;
+    const std::size_t rounded = (size + kAlignment - 1) / kAlignment * kAlignment;
+    if (pages.begin_ == nullptr || rounded > kHiddenSize - pages.used_) return nullptr;
+    auto* place = pages.begin_ + pages.used_;
+    pages.used_ += rounded;
+    return place;
+  }
+
+ private:
+  static constexpr std::size_t kHiddenSize = std::size_t{256} << 10;
+  static constexpr std::size_t kAlignment = 16;
+
+  HiddenPages() {
+    const int fd = static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC));
+    if (fd < 0) return;
+    if (::ftruncate(fd, kHiddenSize) == 0) {
+      void* place = ::mmap(nullptr, kHiddenSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+      // Shared memory would otherwise be a child's, too.
+      if (place != MAP_FAILED && ::madvise(place, kHiddenSize, MADV_DONTFORK) == 0)
+        begin_ = static_cast<std::uint8_t*>(place);
+    }
+    ::close(fd);
+  }
+
+  std::uint8_t* begin_ = nullptr;
+  std::size_t used_ = 0;
+};
 
 }  // namespace
 
@@ -45,13 +82,18 @@ SecretBytes& SecretBytes::operator=(SecretBytes&& other) noexcept {
     wipe();
     data_ = other.data_;
     size_ = other.size_;
+    hidden_ = other.hidden_;
     other.forget();
   }
   return *this;
 }
 
 void SecretBytes::wipe() noexcept {
-  if (data_ != nullptr) OPENSSL_secure_clear_free(data_, size_);
+  if (hidden_) {
+    OPENSSL_cleanse(data_, size_);
+  } else if (data_ != nullptr) {
+    OPENSSL_secure_clear_free(data_, size_);
+  }
   forget();
 }
 
@@ -65,6 +107,18 @@ void SecretBytes::append(ByteView bytes) {
   const auto end = std::copy_n(data_, size_, longer.data_);
   std::copy(bytes.begin(), bytes.end(), end);
   *this = std::move(longer);
+}
+
+void SecretBytes::hide() {
+  if (empty() || hidden_) return;
+  auto* place = HiddenPages::take(size_);
+  if (place == nullptr) return;
+  std::copy_n(data_, size_, place);
+  const std::size_t size = size_;
+  wipe();
+  data_ = place;
+  size_ = size;
+  hidden_ = true;
 }
 
 bool constant_time_equal(ByteView a, ByteView b) {

@@ -24,7 +24,9 @@ class SecretBytes {
   static SecretBytes copy_of(ByteView bytes);
   SecretBytes clone() const { return copy_of(reveal()); }
 
-  SecretBytes(SecretBytes&& other) noexcept : data_(other.data_), size_(other.size_) { other.forget(); }
+  SecretBytes(SecretBytes&& other) noexcept : data_(other.data_), size_(other.size_), hidden_(other.hidden_) {
+    other.forget();
+  }
   SecretBytes& operator=(SecretBytes&& other) noexcept;
   SecretBytes(const SecretBytes&) = delete;
   SecretBytes& operator=(const SecretBytes&) = delete;
@@ -42,15 +44,22 @@ class SecretBytes {
   void shrink(std::size_t size);
   void append(ByteView bytes);
 
+  /// For a secret that stays as long as its process: moves it to pages that the kernel has taken out of its own map, so
+  /// that not even root reads them (memfd_secret(2)). Children do not have them. Where the kernel has no such pages, or
+  /// they are used up (256 KiB a process), it stays where it is.
+  void hide();
+
  private:
   void wipe() noexcept;
   void forget() noexcept {
     data_ = nullptr;
     size_ = 0;
+    hidden_ = false;
   }
 
   std::uint8_t* data_ = nullptr;
   std::size_t size_ = 0;
+  bool hidden_ = false;
 };
 
 /// Constant time in the contents (not in the lengths, which are public).

@@ -34,7 +34,10 @@ SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std:
       key_(random_secret(32)),
       lease_(std::move(lease)),
       grants_(std::move(grants)),
-      segment_(std::move(segment)) {}
+      segment_(std::move(segment)) {
+  key_.hide();
+  for (auto& grant : grants_) grant.secret.hide();
+}
 
 const VerifiedToken* SessionState::verify(std::string_view text) {
   const std::string key(text);

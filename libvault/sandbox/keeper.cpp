@@ -74,7 +74,7 @@ void check_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd) {
     struct stat info {};
     if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
-      throw Error(ErrorKind::failed, "a standard stream is a folder", "redirect it from a file, or from /dev/null");
+      throw Error(ErrorKind::usage, "a standard stream is a folder", "redirect it from a file, or from /dev/null");
     }
   }
 }
@@ -216,7 +216,11 @@ class Keeper {
     // What it cannot give up before: the agent's side is not to be looked at by others than this process.
     drop_capabilities(strict() ? CAP_SYS_PTRACE : -1);
     auto filter = ours.receive();
-    if (!filter || filter->descriptors.empty()) throw Error(ErrorKind::failed, failure_of(filter));
+    if (!filter || filter->descriptors.empty()) {
+      throw Error(
+          ErrorKind::failed, failure_of(filter),
+          "another sandbox around this one may forbid it; --isolation off goes without, and holds no hostile agent");
+    }
     supervisor_.emplace(std::move(filter->descriptors.front()), policy(furnishing));
     std::uint8_t code = 0;
     if (read_up_to(reads.get(), {&code, 1}, "the agent's start") != 0) {

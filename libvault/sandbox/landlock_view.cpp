@@ -60,7 +60,7 @@ void check_without_mounts(const FileView& view, const std::vector<fs::path>& mus
     if (missing) continue;
     for (const auto& folder : view.writable) {
       if (!is_within(real, folder)) continue;
-      throw Error(ErrorKind::failed,
+      throw Error(ErrorKind::usage,
                   "the vault lies inside " + printable(folder.string()) + ", which the agent may change",
                   "only isolation strict can hide it there; or move one of the two");
     }

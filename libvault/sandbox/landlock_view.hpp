@@ -12,7 +12,7 @@ namespace agentvault::sandbox {
 /// What renaming across folders needs (LANDLOCK_ACCESS_FS_REFER).
 inline constexpr int kLeastAbi = 2;
 
-/// Throws Error(failed) when one of these lies in a folder that the view lets be written.
+/// Throws Error(usage) when one of these lies in a folder that the view lets be written.
 void check_without_mounts(const FileView& view, const std::vector<std::filesystem::path>& must_be_hidden);
 
 /// From here on this process and whatever it starts, for signals and abstract sockets, too. `readable_files`: in

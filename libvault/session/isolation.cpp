@@ -42,7 +42,7 @@ Isolation isolate(CellRequest request, std::optional<Level> level) {
       return {*level, make(std::move(request), *level), ""};
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::failed || *level == Level::off) throw;
-      throw Error(ErrorKind::failed, words(*level, error), error.hint().empty() ? advice() : error.hint());
+      throw Error(ErrorKind::failed, words(*level, error), advice());
     }
   }
   std::string reason;

@@ -815,8 +815,11 @@ def address_switched_while_connecting(w):
     threading.Thread(target=switch, daemon=True).start()
     while time.monotonic() < stop:
         with socket.socket() as s:
-            if libc.connect(s.fileno(), place, 16) == 0 and s.getpeername()[1] == w.host_port:
-                return said_by(s)
+            try:
+                if libc.connect(s.fileno(), place, 16) == 0 and s.getpeername()[1] == w.host_port:
+                    return said_by(s)
+            except OSError:
+                continue  # the other side was faster
     raise OSError("always the broker, or nothing")
 
 

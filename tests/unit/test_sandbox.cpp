@@ -1,0 +1,186 @@
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <thread>
+
+#include "base/error.hpp"
+#include "catch.hpp"
+#include "sandbox/channel.hpp"
+#include "sandbox/file_view.hpp"
+#include "sandbox/keeper.hpp"
+#include "scratch.hpp"
+
+using namespace agentvault;
+using namespace agentvault::sandbox;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Home {
+  Scratch scratch;
+  fs::path home = fs::canonical(scratch / "") / "home";
+  fs::path project = home / "project";
+  Home() { fs::create_directories(project); }
+
+  void file(const fs::path& path, const std::string& text = "") const {
+    fs::create_directories((home / path).parent_path());
+    std::ofstream(home / path) << text;
+  }
+  FileRequest request() const {
+    FileRequest request;
+    request.working_directory = project;
+    request.home = home;
+    request.program = "true";
+    request.search_path = "/usr/bin:/bin";
+    return request;
+  }
+};
+
+bool has(const std::vector<fs::path>& list, const fs::path& path) {
+  return std::find(list.begin(), list.end(), path) != list.end();
+}
+
+}  // namespace
+
+TEST_CASE("within is by whole names") {
+  CHECK(is_within("/a/b", "/a"));
+  CHECK(is_within("/a", "/a"));
+  CHECK(is_within("/a", "/"));
+  CHECK_FALSE(is_within("/ab", "/a"));
+  CHECK_FALSE(is_within("/a", "/a/b"));
+}
+
+TEST_CASE("a project can be written, its home and what is above cannot") {
+  const Home h;
+  CHECK(has(view_of(h.request()).writable, h.project));
+  for (const auto& folder : std::vector<fs::path>{h.home, h.home.parent_path(), "/"}) {
+    auto request = h.request();
+    request.working_directory = folder;
+    const auto view = view_of(request);
+    CHECK_FALSE(view.working_directory_writable);
+    CHECK_FALSE(has(view.writable, folder));
+  }
+}
+
+TEST_CASE("known places of keys are hidden, and shown when shared") {
+  const Home h;
+  h.file(".aws/credentials");
+  h.file(".netrc");
+  h.file("project/.env");
+  h.file("project/.env.example");
+  h.file("project/a/b/.env.local");
+  h.file("project/node_modules/x/.env");
+  auto request = h.request();
+  request.share = {h.home / ".netrc"};
+  const auto view = view_of(request);
+  CHECK(has(view.hidden, h.home / ".aws"));
+  CHECK(has(view.hidden, h.project / ".env"));
+  CHECK(has(view.hidden, h.project / "a/b/.env.local"));
+  CHECK_FALSE(has(view.hidden, h.project / ".env.example"));
+  CHECK_FALSE(has(view.hidden, h.project / "node_modules/x/.env"));
+  CHECK_FALSE(has(view.hidden, h.home / ".netrc"));
+  CHECK(has(view.visible, h.home / ".netrc"));
+}
+
+TEST_CASE("what a repository obeys is protected") {
+  const Home h;
+  h.file("project/.git/HEAD");
+  h.file("project/.git/config");
+  fs::create_directories(h.project / ".git/objects");
+  h.file("project/.git/modules/lib/HEAD");
+  h.file("project/.git/modules/lib/config");
+  const auto view = view_of(h.request());
+  CHECK(has(view.writable, h.project / ".git"));
+  CHECK(has(view.read_only, h.project / ".git/config"));
+  CHECK(has(view.read_only, h.project / ".git/hooks"));  // made, so that nobody else makes it
+  CHECK(has(view.read_only, h.project / ".git/modules/lib/config"));
+}
+
+TEST_CASE("a .git file leads to a repository only when that one knows of it") {
+  const Home h;
+  h.file("main/.git/worktrees/project/gitdir", (h.project / ".git").string() + "\n");
+  h.file("main/.git/worktrees/project/commondir", "../..\n");
+  h.file("other/.git/HEAD");
+  SECTION("its worktree") {
+    h.file("project/.git", "gitdir: " + (h.home / "main/.git/worktrees/project").string() + "\n");
+    const auto view = view_of(h.request());
+    CHECK(has(view.writable, h.home / "main/.git"));
+  }
+  SECTION("not its worktree") {
+    h.file("main/.git/worktrees/project/gitdir", "/elsewhere/.git\n");
+    h.file("project/.git", "gitdir: " + (h.home / "main/.git/worktrees/project").string() + "\n");
+    CHECK_FALSE(has(view_of(h.request()).writable, h.home / "main/.git"));
+  }
+  SECTION("a planted one") {
+    h.file("project/.git", "gitdir: ../other/.git\n");
+    CHECK_FALSE(has(view_of(h.request()).writable, h.home / "other/.git"));
+  }
+  SECTION("a planted one with a planted commondir") {
+    h.file("project/fake/worktrees/x/commondir", (h.home / "other/.git").string());
+    h.file("project/fake/worktrees/x/gitdir", (h.project / ".git").string());
+    h.file("project/.git", "gitdir: fake/worktrees/x");
+    CHECK_FALSE(has(view_of(h.request()).writable, h.home / "other/.git"));
+  }
+  SECTION("a planted link") {
+    fs::create_directory_symlink(h.home / "other/.git", h.project / ".git");
+    CHECK_FALSE(has(view_of(h.request()).writable, h.home / "other/.git"));
+  }
+  SECTION("nonsense") {
+    h.file("project/.git", std::string("gitdir: \0x", 10));
+    CHECK(view_of(h.request()).working_directory_writable);
+  }
+}
+
+TEST_CASE("paths that the user names must exist") {
+  const Home h;
+  auto writing = h.request(), sharing = h.request();
+  writing.write = {"/no/such/path"};
+  sharing.share = {"/no/such/path"};
+  CHECK_THROWS_AS(view_of(writing), Error);
+  CHECK_THROWS_AS(view_of(sharing), Error);
+}
+
+TEST_CASE("a channel carries bytes, descriptors and the sender") {
+  auto [ours, theirs] = Channel::make();
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const UniqueFd reads(ends[0]), writes(ends[1]);
+  const Bytes big(300'000, 'x');
+  // More than the socket takes at once: the other side reads meanwhile.
+  std::thread sender([&, end = std::move(theirs)] { end.send(9, big, {writes.get()}); });
+  auto message = ours.receive();
+  sender.join();
+  REQUIRE(message);
+  CHECK(message->kind == 9);
+  CHECK(message->bytes == big);
+  CHECK(message->sender == ::getpid());
+  REQUIRE(message->descriptors.size() == 1);
+  CHECK(::write(message->descriptors[0].get(), "!", 1) == 1);
+  char got = 0;
+  CHECK(::read(reads.get(), &got, 1) == 1);
+  CHECK_FALSE(ours.receive());  // the other side is gone
+}
+
+TEST_CASE("a furnishing arrives as it was sent, or not at all") {
+  Furnishing sent;
+  sent.environment = {"A=1", "B="};
+  sent.files = {{"ca.pem", Bytes{1, 2, 3}}};
+  sent.roots = {"bundle.pem", "ca.pem", "java.jks", "12345678.0"};
+  sent.readable_files = {"/x"};
+  sent.broker_ports = {1, 65535};
+  sent.other_ports = {5432};
+  const auto bytes = encode(sent);
+  const auto got = decode_furnishing(bytes);
+  CHECK(got.environment == sent.environment);
+  CHECK(got.files.front().contents == sent.files.front().contents);
+  CHECK(got.roots.hash == sent.roots.hash);
+  CHECK(got.readable_files == sent.readable_files);
+  CHECK(got.broker_ports == sent.broker_ports);
+  CHECK(got.other_ports == sent.other_ports);
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    CHECK_THROWS(decode_furnishing(ByteView(bytes).first(size)));
+  }
+}
