@@ -46,7 +46,7 @@ void confine_broker(const BrokerNeeds& needs) {
     for (const auto& path : needs.removes_folders_in) rules.allow(path, access::kRemoveFolder);
     rules.enforce();
   }
-  drop_capabilities(CAP_KILL);  // the child may have become another user's
+  drop_capabilities({CAP_KILL});  // the child may have become another user's
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
   filter_broker();
 }

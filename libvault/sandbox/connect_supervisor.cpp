@@ -125,9 +125,8 @@ int connect_to(int socket, const Destination& destination, socklen_t size) {
 int connect_to_file(int socket, const UniqueFd& file, const ConnectPolicy& policy) {
   struct stat info {};
   if (!file || ::fstat(file.get(), &info) != 0) return ENOENT;
-  const auto is_it = [&](const auto& path) {
-    struct stat other {};
-    return ::stat(path.c_str(), &other) == 0 && other.st_ino == info.st_ino && other.st_dev == info.st_dev;
+  const auto is_it = [&](const FileIdentity& shared) {
+    return shared.number == info.st_ino && shared.device == info.st_dev;
   };
   const bool shared = std::any_of(policy.shared_sockets.begin(), policy.shared_sockets.end(), is_it);
   if (!S_ISSOCK(info.st_mode)) return ECONNREFUSED;
@@ -198,15 +197,26 @@ void answer(int listener, std::uint64_t id, int error) {
 
 /// False: the agent is gone, or its memory cannot be read.
 bool copy_destination(const seccomp_notif& notification, Attempt& attempt) {
-  attempt.id = notification.id;
-  attempt.thread = static_cast<pid_t>(notification.pid);
-  attempt.descriptor = static_cast<int>(notification.data.args[0]);
   const auto size = static_cast<std::uint32_t>(notification.data.args[2]);
   if (size < sizeof(sa_family_t) || size > sizeof attempt.destination) return false;
   attempt.size = size;
   iovec here{&attempt.destination, size};
   iovec there{reinterpret_cast<void*>(notification.data.args[1]), size};
   return ::process_vm_readv(attempt.thread, &here, 1, &there, 1, 0) == static_cast<ssize_t>(size);
+}
+
+/// A server of the agent's: only for this machine, and no address is chosen for it.
+int open_server(int socket, int backlog) {
+  Destination own{};
+  socklen_t size = sizeof own;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own.any), &size) != 0) return errno;
+  Attempt place;
+  place.destination = own;
+  place.size = size;
+  const bool v6_loopback =
+      own.any.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&own.v6.sin6_addr) && own.v6.sin6_port != 0;
+  if (!v6_loopback && loopback_port(place) == 0) return EACCES;
+  return ::listen(socket, backlog) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -219,24 +229,28 @@ void ConnectSupervisor::answer_one() {
   seccomp_notif notification{};
   if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification) != 0) return;
   Attempt attempt;
-  if (!copy_destination(notification, attempt)) return answer(listener_.get(), notification.id, EFAULT);
+  attempt.id = notification.id;
+  attempt.thread = static_cast<pid_t>(notification.pid);
+  attempt.descriptor = static_cast<int>(notification.data.args[0]);
+  const bool listens = notification.data.nr == SYS_listen;
+  if (!listens && !copy_destination(notification, attempt)) return answer(listener_.get(), attempt.id, EFAULT);
   auto socket = std::make_shared<UniqueFd>(socket_of(attempt));
-  auto file = std::make_shared<UniqueFd>(
-      attempt.destination.any.ss_family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path) ? file_of(attempt)
-                                                                                                     : UniqueFd());
+  const int error = *socket ? 0 : errno == EBADF ? EBADF : EACCES;
+  const bool has_path =
+      !listens && attempt.destination.any.ss_family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path);
+  auto file = std::make_shared<UniqueFd>(has_path ? file_of(attempt) : UniqueFd());
   // All that was looked at is of the process that asks, and not of another one with its number.
   if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &attempt.id) != 0) return;
-  if (!*socket) return answer(listener_.get(), attempt.id, errno == EBADF ? EBADF : EACCES);
-  const bool waits = (::fcntl(socket->get(), F_GETFL) & O_NONBLOCK) == 0;
-  const auto connect = [this, attempt, socket, file] {
-    answer(listener_.get(), attempt.id, make_connection(socket->get(), attempt, *file, policy_));
-  };
-  if (!waits) return connect();
+  if (error != 0) return answer(listener_.get(), attempt.id, error);
+  if (listens) {
+    return answer(listener_.get(), attempt.id, open_server(socket->get(), static_cast<int>(notification.data.args[1])));
+  }
+  // It may wait for its peer, even where it was not to: an agent can change that meanwhile.
   if (waiting >= kMostWaiting) return answer(listener_.get(), attempt.id, EAGAIN);
   ++waiting;
   try {
-    std::thread([connect] {
-      connect();
+    std::thread([this, attempt, socket, file] {
+      answer(listener_.get(), attempt.id, make_connection(socket->get(), attempt, *file, policy_));
       --waiting;
     }).detach();
   } catch (const std::exception&) {

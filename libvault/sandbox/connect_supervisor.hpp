@@ -1,14 +1,21 @@
 // Makes the connections of agents: their connect() waits until this process has looked at a copy of the address and
-// connected their socket itself. Between look and connection there is nothing that an agent could change.
+// connected their socket itself. Where they have no network of their own, it opens their servers, too, on 127.0.0.1.
+// Between look and connection there is nothing that an agent could change.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
-#include <filesystem>
 #include <vector>
 
 #include "base/file.hpp"
 
 namespace agentvault::sandbox {
+
+struct FileIdentity {
+  dev_t device;
+  ino_t number;
+};
 
 struct ConnectPolicy {
   /// Without a network namespace: only to these ports of 127.0.0.1.
@@ -20,7 +27,7 @@ struct ConnectPolicy {
   /// Whether sockets with a path may be connected to at all: then those of processes in this network namespace, and
   /// these.
   bool local_sockets = false;
-  std::vector<std::filesystem::path> shared_sockets;
+  std::vector<FileIdentity> shared_sockets;
 };
 
 class ConnectSupervisor {

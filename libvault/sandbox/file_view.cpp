@@ -1,9 +1,12 @@
 #include "sandbox/file_view.hpp"
 
+#include <fcntl.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "base/error.hpp"
@@ -17,9 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kDotEnvDepth = 3;
-constexpr int kMostSearched = 4000;
-constexpr int kMostSubmodules = 64;
-constexpr std::size_t kMaxGitFile = 4096;
+constexpr int kMostSearched = 20'000;  // entries of folders below the working directory; it itself is searched whole
+constexpr int kMostSubmodules = 256;
+constexpr off_t kMaxGitFile = 4096;
 
 std::optional<fs::path> real_path(const fs::path& path) {
   std::error_code missing;
@@ -38,6 +41,15 @@ void add_all(std::vector<fs::path>& list, const fs::path& folder, const Names& n
   for (const auto name : names) add(list, folder / name);
 }
 
+/// Where an agent can write, or could before, a link is not followed: it would lead the walls to where it likes. The
+/// folder is canonical.
+template <class Names>
+void add_all_but_links(std::vector<fs::path>& list, const fs::path& folder, const Names& names) {
+  for (const auto name : names) {
+    if (real_path(folder / name) == folder / name) add(list, folder / name);
+  }
+}
+
 fs::path required(const fs::path& path, const char* option) {
   const auto real = real_path(path);
   if (!real) {
@@ -54,42 +66,41 @@ bool holds_keys(const std::string& name) {
                       [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
-void add_dot_env_files(std::vector<fs::path>& hidden, const fs::path& folder) {
-  std::error_code error;
-  int searched = 0;
-  using Walk = fs::recursive_directory_iterator;
-  for (Walk at(folder, fs::directory_options::skip_permission_denied, error); !error && at != Walk();
-       at.increment(error)) {
-    if (++searched > kMostSearched) return;
-    const std::string name = at->path().filename();
-    std::error_code unknown;
-    if (at->is_directory(unknown) && !at->is_symlink(unknown)) {
-      const bool skipped = std::find(kUnsearched.begin(), kUnsearched.end(), name) != kUnsearched.end();
-      if (skipped || at.depth() >= kDotEnvDepth) at.disable_recursion_pending();
-    } else if (holds_keys(name) && at->is_regular_file(unknown)) {
-      add(hidden, at->path());
-    }
-  }
+/// A small regular file; nothing for every other kind, which could block.
+std::optional<std::string> small_file(const fs::path& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info {};
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size > kMaxGitFile) return std::nullopt;
+  Bytes contents(static_cast<std::size_t>(kMaxGitFile));
+  contents.resize(read_up_to(fd.get(), contents, path.string()));
+  return std::string(as_text(contents));
 }
 
 /// "gitdir: PATH", or only PATH (gitrepository-layout(5)).
 std::optional<fs::path> path_in(const fs::path& file, std::string_view key = {}) {
-  const auto contents = read_file(file, kMaxGitFile);
-  if (!contents || !as_text(*contents).starts_with(key)) return std::nullopt;
-  const auto line = as_text(*contents).substr(key.size());
+  const auto contents = small_file(file);
+  if (!contents || !contents->starts_with(key)) return std::nullopt;
+  const auto line = std::string_view(*contents).substr(key.size());
   return real_path(file.parent_path() / trim(line.substr(0, line.find('\n'))));
 }
 
+bool is_repository(const fs::path& git) {
+  std::error_code error;
+  return fs::is_regular_file(git / "HEAD", error) && fs::is_directory(git / "objects", error);
+}
+
 /// What a .git file names. An agent can have written it, to get at another repository: so that one must know of it,
-/// either as its worktree, or as a submodule of the project around.
+/// either as its worktree, or as a submodule of the project around, and be none that the agent could have made.
 std::vector<fs::path> folders_behind(const fs::path& git_file) {
+  const fs::path tree = git_file.parent_path();
   const auto own = path_in(git_file, "gitdir:");
-  if (!own) return {};
-  for (fs::path around = git_file.parent_path(); around != around.parent_path(); around = around.parent_path()) {
-    if (is_within(*own, around / ".git/modules")) return {*own};
+  if (!own || is_within(*own, tree)) return {};
+  for (fs::path around = tree; around != around.parent_path(); around = around.parent_path()) {
+    if (is_within(*own, around / ".git/modules") && is_repository(*own)) return {*own};
   }
   const auto common = path_in(*own / "commondir");
-  if (!common || !is_within(*own, *common / "worktrees") || path_in(*own / "gitdir") != git_file) return {};
+  const bool known = common && own->parent_path() == *common / "worktrees" && path_in(*own / "gitdir") == git_file;
+  if (!known || !is_repository(*common) || is_within(tree, *common)) return {};
   return {*own, *common};
 }
 
@@ -105,33 +116,76 @@ std::vector<fs::path> git_folders(fs::path folder) {
   }
 }
 
-/// What git obeys in its own folder, and in those of submodules below.
+/// What git obeys in its own folder, in those of submodules, and in those of other worktrees.
 void protect_git_folder(const fs::path& git, FileView& view) {
   std::error_code error;
   // An agent could make it where it is missing.
-  if (fs::exists(git / "objects", error)) fs::create_directory(git / "hooks", error);
-  add_all(view.read_only, git, kObeyedGitPaths);
+  if (is_repository(git)) fs::create_directory(git / "hooks", error);
+  add_all_but_links(view.read_only, git, kObeyedGitPaths);
+  for (fs::directory_iterator at(git / "worktrees", error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
+    add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
+  }
   int submodules = 0;
   using Walk = fs::recursive_directory_iterator;
   for (Walk at(git / "modules", error); !error && at != Walk(); at.increment(error)) {
-    if (at->path().filename() != "HEAD" || at->path().parent_path().filename() == "logs") continue;
-    if (++submodules > kMostSubmodules) return;
-    add_all(view.read_only, at->path().parent_path(), kObeyedGitPaths);
+    if (!is_repository(at->path())) continue;
+    add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
+    if (++submodules <= kMostSubmodules) continue;
+    // Too many to look at each: none of them changes.
+    add(view.read_only, git / "modules");
+    return;
   }
+}
+
+/// Files that hold keys, and repositories in the working directory: level by level, so that what lies deep hides
+/// nothing above it.
+void search(const fs::path& working_directory, FileView& view) {
+  std::vector<fs::path> level{working_directory};
+  int searched = 0;
+  for (int depth = 0; depth <= kDotEnvDepth && !level.empty(); ++depth) {
+    std::vector<fs::path> below;
+    for (const auto& folder : level) {
+      std::error_code error;
+      for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator(); at.increment(error)) {
+        if (depth > 0 && ++searched > kMostSearched) return;
+        const std::string name = at->path().filename();
+        std::error_code unknown;
+        const auto kind = at->symlink_status(unknown).type();
+        if (kind == fs::file_type::regular && holds_keys(name)) add(view.hidden, at->path());
+        if (name == ".git" && kind == fs::file_type::regular) add(view.read_only, at->path());
+        if (name == ".git" && kind == fs::file_type::directory) protect_git_folder(at->path(), view);
+        const bool skipped = std::find(kUnsearched.begin(), kUnsearched.end(), name) != kUnsearched.end();
+        if (kind == fs::file_type::directory && !skipped) below.push_back(at->path());
+      }
+    }
+    level = std::move(below);
+  }
+}
+
+/// Somebody's whole home, the whole machine, or what programs are configured by is no project.
+bool is_project(const fs::path& folder, const fs::path& home) {
+  return !is_within(home, folder) && !is_within(folder, home / ".config") && !is_within(folder, home / ".local");
 }
 
 void add_working_directory(const FileRequest& request, const fs::path& home, FileView& view) {
   const auto real = real_path(request.working_directory);
-  if (!real) throw Error(ErrorKind::failed, "the working directory is gone", "change to a folder that exists");
+  if (!real) throw Error(ErrorKind::usage, "the working directory is gone", "change to a folder that exists");
+  for (const auto& path : request.hide) {
+    const auto hidden = real_path(path);
+    if (hidden && is_within(*real, *hidden)) {
+      throw Error(ErrorKind::usage, "the working directory lies in the vault", "start in a project");
+    }
+  }
   view.working_directory = *real;
-  // Somebody's whole home, or the whole machine, is no project.
-  view.working_directory_writable = !is_within(home, *real);
+  view.working_directory_writable = is_project(*real, home);
   add(view.visible, *real);
-  add_dot_env_files(view.hidden, *real);
+  search(*real, view);
   if (!view.working_directory_writable) return;
   add(view.writable, *real);
-  add_all(view.read_only, *real, kObeyedPaths);
+  add_all_but_links(view.read_only, *real, kObeyedPaths);
   for (const auto& git : git_folders(*real)) {
+    if (is_within(home, git)) continue;
     add(view.writable, git);
     protect_git_folder(git, view);
   }
@@ -148,8 +202,8 @@ void add_state_of_agents(const FileRequest& request, const fs::path& home, FileV
       view.environment.push_back("CLAUDE_CONFIG_DIR=" + (home / first.folder).string());
     }
   }
-  add_all(view.writable, home, kAgentStatePaths);
-  add_all(view.writable, home, kCachePaths);
+  add_all_but_links(view.writable, home, kAgentStatePaths);
+  add_all_but_links(view.writable, home, kCachePaths);
   for (const auto& cache : kCacheVariables) {
     std::error_code error;
     if (!fs::exists(home / cache.usual, error)) {
@@ -175,6 +229,15 @@ void open_shares(const FileRequest& request, FileView& view) {
   }
 }
 
+/// As the system knows it, whatever HOME says.
+fs::path home_of_user() {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 16384> space{};
+  const bool known = ::getpwuid_r(::geteuid(), &entry, space.data(), space.size(), &found) == 0 && found != nullptr;
+  return known ? real_path(entry.pw_dir).value_or("/") : fs::path("/");
+}
+
 }  // namespace
 
 bool is_within(const fs::path& path, const fs::path& folder) {
@@ -185,15 +248,20 @@ bool is_within(const fs::path& path, const fs::path& folder) {
 
 FileView view_of(const FileRequest& request) {
   FileView view;
-  const fs::path home = real_path(request.home).value_or("/");
+  const fs::path users = home_of_user();
+  const fs::path home = request.home.empty() ? users : real_path(request.home).value_or(users);
   add(view.visible, home);
-  add_all(view.hidden, home, kCredentialPaths);
+  for (const auto& folder : {home, users}) add_all(view.hidden, folder, kCredentialPaths);
   if (::geteuid() == 0) {
     for (const auto path : kMachineCredentialPaths) add(view.hidden, path);
   }
   add_working_directory(request, home, view);
   add_state_of_agents(request, home, view);
-  for (const auto& path : request.write) add(view.writable, required(path, "--write"));
+  for (const auto& path : request.write) {
+    const auto named = required(path, "--write");
+    if (named == "/") throw Error(ErrorKind::usage, "--write: not the whole machine", "name folders in it");
+    add(view.writable, named);
+  }
   for (const auto& path : request.hide) add(view.hidden, path);
   if (const auto program = look_up(request.program, request.search_path); !program.empty()) add(view.visible, program);
   open_shares(request, view);

@@ -69,12 +69,28 @@ void complete_environment(std::vector<std::string>& environment, const FileView&
   ::_exit(code == ENOENT ? 127 : 126);
 }
 
-/// A folder among them would be a way around everything that is mounted since.
+/// The end of a connected local stream, as programs give it to their children in place of a pipe.
+bool is_connected_pair(int fd) {
+  int domain = 0, type = 0;
+  socklen_t size = sizeof domain;
+  sockaddr_storage peer{};
+  socklen_t peer_size = sizeof peer;
+  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+         ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && domain == AF_UNIX && type == SOCK_STREAM &&
+         ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0;
+}
+
+/// A folder among them would be a way around everything that is mounted since; a socket that can still be connected, or
+/// sent from to anybody, a way around the network.
 void check_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd) {
     struct stat info {};
-    if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
+    if (::fstat(fd, &info) != 0) continue;
+    if (S_ISDIR(info.st_mode)) {
       throw Error(ErrorKind::usage, "a standard stream is a folder", "redirect it from a file, or from /dev/null");
+    }
+    if (S_ISSOCK(info.st_mode) && !is_connected_pair(fd)) {
+      throw Error(ErrorKind::usage, "a standard stream is a socket", "redirect it through a pipe: | cat");
     }
   }
 }
@@ -93,6 +109,16 @@ UniqueFd connect_inside(std::uint16_t port) {
     return UniqueFd();
   }
   return socket;
+}
+
+/// As they are when the session begins: what an agent puts in their places is not shared.
+std::vector<FileIdentity> identities(const std::vector<std::filesystem::path>& paths) {
+  std::vector<FileIdentity> out;
+  for (const auto& path : paths) {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) == 0) out.push_back({info.st_dev, info.st_ino});
+  }
+  return out;
 }
 
 class Keeper {
@@ -150,6 +176,7 @@ class Keeper {
     if (request_.level != Level::off) {
       check_standard_streams();
       view_ = view_of(request_.files);
+      shared_sockets_ = identities(request_.files.share);
     }
     if (strict()) {
       doors_ = set_up_inner_network(request_.reached_ports);
@@ -214,7 +241,12 @@ class Keeper {
     writes.reset();
     theirs.close();
     // What it cannot give up before: the agent's side is not to be looked at by others than this process.
-    drop_capabilities(strict() ? CAP_SYS_PTRACE : -1);
+    if (strict()) {
+      guard_.emplace(view_);
+      drop_capabilities({CAP_SYS_PTRACE, CAP_SYS_ADMIN});
+    } else {
+      drop_capabilities();
+    }
     auto filter = ours.receive();
     if (!filter || filter->descriptors.empty()) {
       throw Error(
@@ -239,7 +271,7 @@ class Keeper {
   ConnectPolicy policy(const Furnishing& furnishing) {
     ConnectPolicy policy;
     policy.local_sockets = strict();
-    policy.shared_sockets = request_.files.share;
+    policy.shared_sockets = shared_sockets_;
     policy.only_loopback = !strict();
     policy.announced_ports = furnishing.broker_ports;
     policy.other_ports = furnishing.other_ports;
@@ -287,9 +319,13 @@ class Keeper {
 
   [[noreturn]] void watch() {
     for (;;) {
-      pollfd sources[]{{channel_.get(), POLLIN, 0}, {child_signals_.get(), POLLIN, 0}, {supervisor_->get(), POLLIN, 0}};
+      pollfd sources[]{{channel_.get(), POLLIN, 0},
+                       {child_signals_.get(), POLLIN, 0},
+                       {supervisor_->get(), POLLIN, 0},
+                       {guard_ ? guard_->get() : -1, POLLPRI, 0}};
       if (::poll(sources, std::size(sources), -1) < 0 && errno != EINTR) ::_exit(kFailedCode);
       if (sources[1].revents != 0) look_at_children();
+      if (sources[3].revents != 0) guard_->restore();
       if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_one();
       if (sources[0].revents != 0) hear_exec();
     }
@@ -352,12 +388,14 @@ class Keeper {
   Doors doors_;
   std::vector<std::string> environment_;
   std::string temporary_;
+  std::vector<FileIdentity> shared_sockets_;
   UniqueFd announcements_;
   UniqueFd readable_announcements_;
   UniqueFd child_signals_;
   sigset_t original_mask_{};
   pid_t agent_ = -1;
   std::optional<ConnectSupervisor> supervisor_;
+  std::optional<MountGuard> guard_;
 };
 
 }  // namespace

@@ -54,7 +54,11 @@ inline constexpr std::array kCredentialPaths{
     std::string_view(".python_history"), std::string_view(".node_repl_history"), std::string_view(".psql_history"),
     std::string_view(".mysql_history"), std::string_view(".sqlite_history"), std::string_view(".rediscli_history"),
     std::string_view(".config/fish/fish_variables"), std::string_view(".lesshst"), std::string_view(".viminfo"),
-    std::string_view(".env"), std::string_view(".envrc"), std::string_view(".secrets")};
+    std::string_view(".env"), std::string_view(".envrc"), std::string_view(".secrets"),
+    // more of the kinds above
+    std::string_view(".config/github-copilot"), std::string_view(".local/share/com.vercel.cli"),
+    std::string_view(".local/share/mkcert"), std::string_view(".config/configstore"), std::string_view(".cloudflared"),
+    std::string_view(".local/share/atuin")};
 
 /// Of the machine, for whom root started.
 inline constexpr std::array kMachineCredentialPaths{std::string_view("/etc/shadow"),
@@ -156,8 +160,9 @@ inline constexpr std::array kObeyedPaths{std::string_view(".envrc"),       std::
                                          std::string_view(".devcontainer")};
 
 /// Likewise, in a folder of git's.
-inline constexpr std::array kObeyedGitPaths{std::string_view("config"), std::string_view("config.worktree"),
-                                            std::string_view("hooks"), std::string_view("info/attributes")};
+inline constexpr std::array kObeyedGitPaths{std::string_view("config"),    std::string_view("config.worktree"),
+                                            std::string_view("hooks"),     std::string_view("info/attributes"),
+                                            std::string_view("commondir"), std::string_view("gitdir")};
 
 /// Files of the working directory that hold keys begin so, unless they end so.
 inline constexpr std::string_view kDotEnv = ".env";

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/error.hpp"
+#include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
 namespace {
@@ -65,16 +66,23 @@ Landlock::Landlock(std::uint64_t forbidden, Scope scope) {
 }
 
 bool Landlock::allow(const std::filesystem::path& path, std::uint64_t rights) {
-  const UniqueFd place(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  return allow_place(UniqueFd(::open(path.c_str(), O_PATH | O_CLOEXEC)), rights);
+}
+
+bool Landlock::allow_exactly(const std::filesystem::path& path, std::uint64_t rights) {
+  return allow_place(place_at(path), rights);
+}
+
+bool Landlock::allow_place(const UniqueFd& place, std::uint64_t rights) {
   struct stat info {};
-  if (!place || ::fstat(place.get(), &info) != 0) return false;
+  if (!place || ::fstat(place.get(), &info) != 0 || S_ISLNK(info.st_mode)) return false;
   rights &= handled_;
   if (!S_ISDIR(info.st_mode)) rights &= kOnFiles;
   if (rights == 0) return true;
   const PathBeneath rule{rights, place.get()};
   // EBADFD: a pipe, a socket, for which there is nothing to allow.
   if (::syscall(SYS_landlock_add_rule, rules_.get(), kRulePathBeneath, &rule, 0) != 0 && errno != EBADFD) {
-    throw_errno("allow " + path.string());
+    throw_errno("add a rule to Landlock");
   }
   return true;
 }

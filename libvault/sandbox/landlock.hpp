@@ -43,11 +43,15 @@ class Landlock {
   /// Allows `rights` at this path and under it. Of a path that is no folder only what files have. False when there is
   /// no such path.
   bool allow(const std::filesystem::path& path, std::uint64_t rights);
+  /// The same, but not through a link.
+  bool allow_exactly(const std::filesystem::path& path, std::uint64_t rights);
 
   /// From here on this thread and whatever it starts. Sets no_new_privs.
   void enforce();
 
  private:
+  bool allow_place(const UniqueFd& place, std::uint64_t rights);
+
   std::uint64_t handled_ = 0;
   UniqueFd rules_;
 };

@@ -27,7 +27,7 @@ bool any_within(const std::vector<fs::path>& paths, const fs::path& folder) {
 /// Everything in a folder, one rule for each entry that holds nothing closed.
 void allow_reading(Landlock& rules, const fs::path& folder, const std::vector<fs::path>& closed) {
   if (!any_within(closed, folder)) {
-    rules.allow(folder, access::kRead);
+    rules.allow_exactly(folder, access::kRead);
     return;
   }
   std::error_code error;
@@ -36,7 +36,7 @@ void allow_reading(Landlock& rules, const fs::path& folder, const std::vector<fs
     // What a link leads to has its own place.
     if (entry.is_symlink(unknown) || std::find(closed.begin(), closed.end(), entry.path()) != closed.end()) continue;
     if (!any_within(closed, entry.path())) {
-      rules.allow(entry.path(), access::kRead);
+      rules.allow_exactly(entry.path(), access::kRead);
     } else if (entry.is_directory(unknown)) {
       allow_reading(rules, entry.path(), closed);
     }
@@ -81,7 +81,14 @@ void enforce_view(const FileView& view, const std::vector<std::string>& readable
       allow_reading(rules, path, view.hidden);
     }
   }
-  for (const auto& path : view.writable) rules.allow(path, access::kAll);
+  for (const auto& path : view.writable) {
+    // One that holds something hidden would show it.
+    if (path != view.working_directory && any_within(view.hidden, path)) {
+      allow_reading(rules, path, view.hidden);
+    } else {
+      rules.allow_exactly(path, access::kAll);
+    }
+  }
   for (const auto& path : readable_files) rules.allow(path, access::kReadFile);
   for (const char* path : kDevices) rules.allow(path, access::kAll);
   allow_own_terminal(rules);
@@ -96,7 +103,7 @@ void enforce_writing(const FileView& view) {
   }
   Landlock rules(access::kWrite, Landlock::Scope::sockets_and_signals);
   for (const char* path : kClosedFolders) rules.allow(path, access::kAll);  // private here
-  for (const auto& path : view.writable) rules.allow(path, access::kAll);
+  for (const auto& path : view.writable) rules.allow_exactly(path, access::kAll);
   for (int fd = 0; fd <= 2; ++fd) {
     if ((::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {
       rules.allow("/proc/self/fd/" + std::to_string(fd), access::kWriteFile | access::kTruncate);

@@ -12,14 +12,23 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
 namespace {
 
 namespace fs = std::filesystem;
 
-int attach(int tree, const char* path) {
-  return ::move_mount(tree, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH);
+constexpr unsigned kCopy = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH;
+
+int attach(int tree, const fs::path& path) {
+  const UniqueFd place = place_at(path);
+  return place ? ::move_mount(tree, "", place.get(), "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) : -1;
+}
+/// A copy of what is mounted at a path and under it.
+UniqueFd copy_of(const fs::path& path) {
+  const UniqueFd place = place_at(path);
+  return UniqueFd(place ? ::open_tree(place.get(), "", kCopy) : -1);
 }
 int set_attributes(int folder, const char* path, unsigned flags, std::uint64_t set, std::uint64_t propagation = 0) {
   mount_attr attributes{};
@@ -28,7 +37,6 @@ int set_attributes(int folder, const char* path, unsigned flags, std::uint64_t s
   return ::mount_setattr(folder, path, flags, &attributes, sizeof attributes);
 }
 
-constexpr unsigned kCopy = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE;
 constexpr const char* kPrivateFolders[]{"/tmp", "/var/tmp", "/run", "/var/run", "/dev"};
 constexpr const char* kDevices[]{"null", "zero", "full", "random", "urandom", "tty"};
 constexpr const char* kEmptyFile = "/run/agentvault/.none/file";
@@ -56,12 +64,15 @@ void mount_private(const fs::path& path, const char* options, unsigned long flag
 /// A copy of what is mounted at a path and under it, not yet anywhere.
 class Tree {
  public:
-  Tree(const fs::path& path, bool writable) : path_(path), fd_(::open_tree(AT_FDCWD, path.c_str(), kCopy)) {
+  Tree(const fs::path& path, bool writable) : path_(path), fd_(copy_of(path)) {
     if (!fd_) throw_errno("take " + path.string() + " inside");
     struct stat info {};
     is_folder_ = ::fstat(fd_.get(), &info) == 0 && S_ISDIR(info.st_mode);
-    if (!writable && set_attributes(fd_.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, MOUNT_ATTR_RDONLY) != 0) {
-      throw_errno("make " + path.string() + " read-only");
+    // A device is one only where somebody has asked for it.
+    const std::uint64_t devices = is_within(path, "/dev") ? 0 : MOUNT_ATTR_NODEV;
+    const std::uint64_t attributes = MOUNT_ATTR_NOSUID | devices | (writable ? 0 : MOUNT_ATTR_RDONLY);
+    if (set_attributes(fd_.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, attributes) != 0) {
+      throw_errno("close " + path.string());
     }
   }
   /// Makes the place for it where something private covers that.
@@ -73,7 +84,7 @@ class Tree {
         write_file(path, {}, 0400);
       }
     }
-    if (attach(fd_.get(), path.c_str()) != 0) throw_errno("put " + path.string() + " inside");
+    if (attach(fd_.get(), path) != 0) throw_errno("put " + path.string() + " inside");
   }
   void attach_here() const { attach_at(path_); }
 
@@ -148,30 +159,35 @@ void hide(const fs::path& path, bool has_visible) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return;  // something private covers it
   if (has_visible) return mount_private(path, "mode=0755,size=64k", MS_NOSUID | MS_NODEV | MS_NOEXEC);
-  const UniqueFd nothing(::open_tree(AT_FDCWD, S_ISDIR(info.st_mode) ? kEmptyFolder : kEmptyFile, kCopy));
-  if (!nothing || attach(nothing.get(), path.c_str()) != 0) throw_errno("hide " + path.string());
+  const UniqueFd nothing = copy_of(S_ISDIR(info.st_mode) ? kEmptyFolder : kEmptyFile);
+  if (!nothing || attach(nothing.get(), path) != 0) throw_errno("hide " + path.string());
 }
 
-void set_up_devices() {
+/// Those of every program, and the own terminal: taken before everything else is closed to devices.
+std::vector<std::pair<std::string, UniqueFd>> take_devices() {
+  constexpr unsigned copy = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
   std::vector<std::pair<std::string, UniqueFd>> nodes;
   for (const char* name : kDevices) {
     const std::string path = std::string("/dev/") + name;
-    UniqueFd node(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    UniqueFd node(::open_tree(AT_FDCWD, path.c_str(), copy));
     if (!node && errno == ENOENT) continue;
     if (!node) throw_errno("take " + path + " inside");
     nodes.emplace_back(path, std::move(node));
   }
-  UniqueFd terminal;
   char name[64];
-  for (int fd = 0; fd <= 2 && !terminal; ++fd) {
-    if (::ttyname_r(fd, name, sizeof name) == 0)
-      terminal.reset(::open_tree(AT_FDCWD, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::ttyname_r(fd, name, sizeof name) != 0) continue;
+    if (UniqueFd node(::open_tree(AT_FDCWD, name, copy)); node) nodes.emplace_back("/dev/console", std::move(node));
+    break;
   }
+  return nodes;
+}
+
+void set_up_devices(const std::vector<std::pair<std::string, UniqueFd>>& nodes) {
   mount_private("/dev", "mode=0755,size=64k", MS_NOSUID | MS_NOEXEC);
-  if (terminal) nodes.emplace_back("/dev/console", std::move(terminal));
   for (const auto& [path, node] : nodes) {
     write_file(path, {}, 0600);
-    if (attach(node.get(), path.c_str()) != 0) throw_errno("put " + path + " inside");
+    if (attach(node.get(), path) != 0) throw_errno("put " + path + " inside");
   }
   make_folders("/dev/pts");
   if (::mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620") != 0) {
@@ -190,7 +206,6 @@ void set_up_devices() {
 }
 
 void set_up_private_folders() {
-  set_up_devices();
   for (const char* path : {"/tmp", "/var/tmp"}) {
     struct stat info {};
     if (::lstat(path, &info) == 0 && S_ISDIR(info.st_mode)) mount_private(path, "mode=1777", MS_NOSUID | MS_NODEV);
@@ -247,6 +262,24 @@ void replace(const std::string& by, const char* path) {
   Tree(by, false).attach_at(real);
 }
 
+bool holds_something_visible(const FileView& view, const fs::path& path) {
+  return std::any_of(view.visible.begin(), view.visible.end(),
+                     [&](const auto& shown) { return shown != path && is_within(shown, path); });
+}
+
+/// What fails because of the files that somebody has put there is no lack of the kernel's, and no reason for a weaker
+/// level.
+template <class Steps>
+void of_files(const Steps& steps) {
+  try {
+    steps();
+  } catch (const Error& error) {
+    throw Error(
+        ErrorKind::denied, std::string("the agent's files cannot be set up: ") + error.what(),
+        "look for links, and for files that change, in the working directory and in the folders that agents keep");
+  }
+}
+
 }  // namespace
 
 void set_up_mounts(const FileView& view) {
@@ -254,21 +287,51 @@ void set_up_mounts(const FileView& view) {
   if (set_attributes(AT_FDCWD, "/", AT_RECURSIVE, 0, MS_PRIVATE) != 0) throw_errno("make mounts private");
   std::error_code missing;
   const fs::path resolv_conf = fs::weakly_canonical("/etc/resolv.conf", missing);
-  Plan plan(view);
-  if (set_attributes(AT_FDCWD, "/", AT_RECURSIVE, MOUNT_ATTR_RDONLY) != 0) throw_errno("make everything read-only");
+  const auto devices = take_devices();
+  std::optional<Plan> plan;
+  of_files([&] { plan.emplace(view); });
+  if (set_attributes(AT_FDCWD, "/", AT_RECURSIVE, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID) != 0) {
+    throw_errno("make everything read-only");
+  }
   set_up_proc();
+  set_up_devices(devices);
   set_up_private_folders();
   set_up_names(resolv_conf);
-  for (auto& [path, step] : plan.steps()) {
-    if (step.hide) {
-      const bool has_visible = std::any_of(view.visible.begin(), view.visible.end(), [&](const auto& shown) {
-        return shown != path && is_within(shown, path.string());
-      });
-      hide(path, has_visible);
+  of_files([&] {
+    for (auto& [path, step] : plan->steps()) {
+      if (step.hide) hide(path, holds_something_visible(view, path));
+      if (step.expose) step.expose->attach_here();
     }
-    if (step.expose) step.expose->attach_here();
+    if (::chdir(view.working_directory.c_str()) != 0) throw_errno("enter " + view.working_directory.string());
+  });
+}
+
+MountGuard::MountGuard(const FileView& view)
+    : view_(view), changes_(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)) {
+  if (!changes_) throw_errno("watch mounts");
+}
+
+void MountGuard::restore() {
+  const auto is_covered = [](const fs::path& path) {
+    const UniqueFd place = place_at(path);
+    struct statx info {};
+    // What is gone, or a link by now, is nothing to cover.
+    return !place || ::statx(place.get(), "", AT_EMPTY_PATH, STATX_TYPE, &info) != 0 ||
+           (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  };
+  // What changes in between is an event of its own.
+  const auto try_again_later = [](const auto& step) {
+    try {
+      step();
+    } catch (const Error&) {
+    }
+  };
+  for (const auto& path : view_.read_only) {
+    if (!is_covered(path)) try_again_later([&] { Tree(path, false).attach_here(); });
   }
-  if (::chdir(view.working_directory.c_str()) != 0) throw_errno("enter " + view.working_directory.string());
+  for (const auto& path : view_.hidden) {
+    if (!is_covered(path)) try_again_later([&] { hide(path, holds_something_visible(view_, path)); });
+  }
 }
 
 void add_session_files(const std::vector<SessionFile>& files, const TrustedRoots& roots) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/file.hpp"
 #include "sandbox/file_view.hpp"
 
 namespace agentvault::sandbox {
@@ -21,6 +22,20 @@ inline constexpr const char* kSessionFolder = "/run/agentvault";
 /// To be called with all capabilities of new mount and process namespaces. The working directory is the view's
 /// afterwards. Throws Error(failed).
 void set_up_mounts(const FileView& view);
+
+/// When a program outside puts another file in the place of one that is hidden or protected, the kernel takes the cover
+/// away with the old one. This puts it back, a moment later. Needs CAP_SYS_ADMIN in the namespace.
+class MountGuard {
+ public:
+  explicit MountGuard(const FileView& view);
+  /// Has an exceptional condition (POLLPRI) when mounts have changed.
+  int get() const { return changes_.get(); }
+  void restore();
+
+ private:
+  const FileView& view_;
+  UniqueFd changes_;
+};
 
 /// Later: the files, and in place of the system's roots of trust those that the session has. `bundle` names the file
 /// with all of them, `own` that with the session's alone, `java` the key store, `hash` OpenSSL's name for it.

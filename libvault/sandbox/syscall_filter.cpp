@@ -26,6 +26,7 @@ constexpr unsigned kFastOpen = 0x20000000;      // MSG_FASTOPEN: a connection wi
 constexpr unsigned kTypeMask = 0xf;             // of a socket's type, without SOCK_CLOEXEC and SOCK_NONBLOCK
 constexpr unsigned kPushCharacter = 0x5412;     // TIOCSTI
 constexpr unsigned kConsoleSelection = 0x541c;  // TIOCLINUX
+constexpr std::uint64_t kOneProcess = 1;        // IOPRIO_WHO_PROCESS
 constexpr int kAbiWithTruncate = 3;             // of Landlock
 
 constexpr std::uint64_t kSpaces[]{CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWNET,    CLONE_NEWPID,
@@ -114,6 +115,21 @@ void deny_for_agents(Filter& filter) {
   for (const std::uint64_t request : {kPushCharacter, kConsoleSelection}) {
     filter.answer(denied, SCMP_SYS(ioctl), {masked(1, kLow, request)});
   }
+  // A program that runs as whoever owns it, for others of this machine to start.
+  for (const std::uint64_t bit : {04000U, 02000U}) {
+    filter.answer(denied, SCMP_SYS(chmod), {masked(1, bit, bit)});
+    filter.answer(denied, SCMP_SYS(fchmod), {masked(1, bit, bit)});
+    for (const char* name : {"fchmodat", "fchmodat2", "mknodat"}) {
+      const int call = seccomp_syscall_resolve_name(name);
+      if (call != __NR_SCMP_ERROR) filter.answer(denied, call, {masked(2, bit, bit)});
+    }
+    filter.answer(denied, SCMP_SYS(mknod), {masked(1, bit, bit)});
+    filter.answer(denied, SCMP_SYS(creat), {masked(1, bit, bit)});
+    filter.answer(denied, SCMP_SYS(open), {masked(1, O_CREAT, O_CREAT), masked(2, bit, bit)});
+    filter.answer(denied, SCMP_SYS(openat), {masked(2, O_CREAT, O_CREAT), masked(3, bit, bit)});
+  }
+  // Its flags lie in memory, where a filter does not look; programs have openat().
+  filter.answer(SCMP_ACT_ERRNO(ENOSYS), {"openat2"});
   // Its own limits only.
   filter.answer(denied, SCMP_SYS(prlimit64), {differs(0, 0)});
 }
@@ -177,10 +193,19 @@ UniqueFd filter_agent_without_namespaces() {
     filter.answer(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
                   {masked(0, kLow, family), {2, SCMP_CMP_GT, IPPROTO_TCP, 0}});
   }
-  // Only itself: the broker could be slowed down.
+  // Only itself: others could be slowed down.
+  filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setpriority), {differs(0, PRIO_PROCESS)});
+  filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioprio_set), {differs(0, kOneProcess)});
   for (const int call : {SCMP_SYS(setpriority), SCMP_SYS(ioprio_set)}) {
     filter.answer(SCMP_ACT_ERRNO(EPERM), call, {differs(1, 0)});
   }
+  for (const int call :
+       {SCMP_SYS(sched_setaffinity), SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_setparam), SCMP_SYS(sched_setattr)}) {
+    filter.answer(SCMP_ACT_ERRNO(EPERM), call, {differs(0, 0)});
+  }
+  // Memory and messages of others, for which no file stands.
+  filter.answer(SCMP_ACT_ERRNO(EPERM), {"shmget", "shmat", "semget", "msgget", "mq_open", "mq_unlink"});
+  filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(listen));
   // Before Landlock knew it, a file could be emptied that could not be written.
   if (landlock_abi() < kAbiWithTruncate) filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(truncate));
   return supervise(filter);

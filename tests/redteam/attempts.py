@@ -522,6 +522,33 @@ def shared_memory(w):
     return seen(ctypes.string_at(address, 64), w.memory_secret)
 
 
+@attempt("keys of others")
+def shared_memory_with_a_name(w):
+    """POSIX: a file in /dev/shm."""
+    return seen(read("/dev/shm/" + w.memory_name), w.memory_secret)
+
+
+@attempt("keys of others")
+def message_queue(w):
+    """System V."""
+    number = check(libc.msgget(w.queue_key, 0), "msgget")
+    space = ctypes.create_string_buffer(128)
+    check(libc.msgrcv(number, space, 100, 0, 0o4000 | 0o40000), "msgrcv")
+    return seen(space.raw, w.memory_secret)
+
+
+@attempt("other processes")
+def victim_processors(w):
+    os.sched_setaffinity(w.victim, os.sched_getaffinity(w.victim))
+    return "set"
+
+
+@attempt("other processes")
+def priority_of_all(w):
+    call(SYS["setpriority"], 2, 0, os.getpriority(os.PRIO_USER, 0))
+    return "set"
+
+
 # --- the machine
 
 @attempt("the machine")
@@ -578,6 +605,18 @@ def new_device(w):
     os.mknod(path, 0o20600, os.makedev(1, 11))
     os.unlink(path)
     return "made"
+
+
+@attempt("the machine")
+def program_for_others(w):
+    path = tempfile.mktemp(dir=".")
+    with open(path, "w"):
+        pass
+    try:
+        os.chmod(path, 0o4755)
+        return "made"
+    finally:
+        os.unlink(path)
 
 
 @attempt("the machine")
@@ -911,6 +950,17 @@ def broker_of_another_session(w):
         s.settimeout(LIMIT)
         s.sendall(b"GET /redteam/v1/x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % w.other_session_port)
         return said_by(s)[:30]
+
+
+@attempt("network")
+def server_on_all_addresses(w):
+    """Reached from other machines, it is a way out. At strict it is on an inner network, where nobody else is."""
+    with socket.socket() as s:
+        s.bind(("0.0.0.0", 0))
+        s.listen(1)
+        if w.host_network != os.readlink("/proc/self/ns/net"):
+            raise OSError("an inner network")
+        return "listens"
 
 
 @attempt("network")

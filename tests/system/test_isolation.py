@@ -362,6 +362,119 @@ class NetworkTest(IsolationTest):
             self.assertRegex(limits, r"Max core file size +0 +0")
 
 
+class PreparedTest(IsolationTest):
+    """What one session, or a project that was cloned, prepares for the walls of the next one."""
+
+    def setUp(self):
+        super().setUp()
+        (self.home / ".ssh").mkdir()
+        (self.home / ".ssh/id").write_text("PRIVATE\n")
+
+    def test_links_under_protected_names(self):
+        for name in (".vscode", ".envrc", ".git/info/attributes"):
+            (self.project / name).parent.mkdir(parents=True, exist_ok=True)
+            for target in ("/", "/tmp", str(self.home / ".ssh/id")):
+                (self.project / name).symlink_to(target)
+                done = self.ok(self.inside("strict", f"cat /../{self.home}/.ssh/id {name}; ls /run; grep isolation /proc/self/mountinfo | wc -l"))
+                self.assertNotIn("PRIVATE", done.out)
+                (self.project / name).unlink()
+
+    def test_a_forged_worktree(self):
+        project = self.home / "worktrees/foo"
+        (project / "fake").mkdir(parents=True)
+        for common in (self.home, self.home / "worktrees"):
+            (project / ".git").write_text(f"gitdir: {project}/fake\n")
+            (project / "fake/commondir").write_text(f"{common}\n")
+            (project / "fake/gitdir").write_text(f"{project}/.git\n")
+            for level in WALLS:
+                self.inside(level, "echo PWNED >> ~/.bashrc", cwd=project)
+                self.assertEqual((self.home / ".bashrc").read_text(), "# start\n")
+
+    def test_what_blocks_or_is_too_large_stops_nothing(self):
+        (self.project / "fake").mkdir()
+        (self.project / ".git").write_text("gitdir: fake\n")
+        os.mkfifo(self.project / "fake/commondir")
+        self.ok(self.inside("strict", "true"))
+        (self.project / "fake/commondir").unlink()
+        (self.project / "fake/commondir").write_text("x" * 5000)
+        (self.project / ".env").symlink_to("/usr/bin/env")
+        self.ok(self.inside("strict", "env true"))
+
+    def test_state_that_is_a_link_is_not_written(self):
+        (self.home / ".claude").symlink_to(self.home)
+        for level in WALLS:
+            self.inside(level, "echo PWNED >> ~/.bashrc")
+        self.assertEqual((self.home / ".bashrc").read_text(), "# start\n")
+
+    def test_keys_are_hidden_without_a_home(self):
+        own = pathlib.Path(pwd.getpwuid(os.geteuid()).pw_dir)
+        if not (own / ".npmrc").exists() and not (own / ".bash_history").exists():
+            self.skipTest("SKIPPED: no file with traces of keys in the home of this user")
+        for home in ("", "/nonexistent"):
+            done = self.inside("strict", f"cat {own}/.npmrc {own}/.bash_history", env={"HOME": home})
+            self.assertEqual(done.out, "")
+
+    def test_covers_come_back_when_a_file_is_replaced_outside(self):
+        subprocess.run(["git", "init", "-q", self.project], env=self.v.environment, check=True)
+        (self.project / ".env").write_text("KEY=1\n")
+        script = ("import os,sys,time\nprint('ready',flush=True)\nsys.stdin.readline()\n"
+                  "end=time.monotonic()+20\n"
+                  "def denied():\n  try: return open('.env').read()=='' and not os.access('.git/config',os.W_OK)\n  except OSError: return True\n"
+                  "while not denied() and time.monotonic()<end: time.sleep(0.01)\n"
+                  "print('denied' if denied() else open('.env').read())")
+        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--", sys.executable, "-c", script), env=self.v.environment,
+                                   cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        (self.project / ".env.tmp").write_text("KEY=2\n")
+        os.rename(self.project / ".env.tmp", self.project / ".env")
+        subprocess.run(["git", "config", "user.name", "b"], cwd=self.project, env=self.v.environment, check=True)
+        self.assertEqual(process.communicate("go\n", timeout=LIMIT)[0], "denied\n")
+
+    def test_git_s_links_between_folders_are_protected(self):
+        git = lambda *words, cwd=self.project: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words], cwd=cwd,
+                                                              env=self.v.environment, check=True, capture_output=True)
+        git("init", "-q")
+        git("commit", "-qm", "x", "--allow-empty")
+        tree = self.home / "tree"
+        git("worktree", "add", "-q", tree)
+        for cwd, path in ((self.project, ".git/worktrees/tree/commondir"), (tree, ".git")):
+            self.assertNotEqual(self.inside("strict", f"echo evil > {path}", cwd=cwd).code, 0, path)
+            self.assertNotEqual(self.inside("strict", f"mv {path} moved", cwd=cwd).code, 0, path)
+
+    def test_sockets_as_standard_streams_are_refused(self):
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as tcp, \
+                socket.socket(socket.AF_UNIX) as free, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+            for stream in (tcp, free, datagrams):
+                for level in WALLS:
+                    done = subprocess.run(self.v.argv("exec", "-q", "--isolation", level, "--", "true"), env=self.v.environment, cwd=self.project,
+                                          stdin=stream, capture_output=True, text=True, timeout=LIMIT)
+                    self.assertEqual(done.returncode, 2)
+                    self.assertIn("a standard stream is a socket", done.stderr)
+        one, two = socket.socketpair()
+        with one, two:
+            done = subprocess.run(self.v.argv("exec", "-q", "--isolation", "strict", "--", "echo", "in"), env=self.v.environment, cwd=self.project,
+                                  stdin=one, capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual(done.stdout, "in\n")
+
+    def test_servers_at_standard_are_this_machine_s_only(self):
+        listen = "import socket\ns=socket.socket()\n{}s.listen(1)\nprint('listens')"
+        for bind in ("s.bind(('0.0.0.0',0))\n", ""):
+            self.assertIn("PermissionError", self.python("standard", listen.format(bind)).err)
+        self.assertEqual(self.ok(self.python("standard", listen.format("s.bind(('127.0.0.1',0))\n"))).out, "listens\n")
+
+    def test_connections_that_never_come_do_not_keep_the_session(self):
+        script = ("import socket,threading,time,os\nl=socket.socket(socket.AF_UNIX)\nl.bind('full.sock')\nl.listen(0)\n"
+                  "def go():\n  s=socket.socket(socket.AF_UNIX)\n  s.connect('full.sock')\n  time.sleep(600)\n"
+                  "for _ in range(80): threading.Thread(target=go,daemon=True).start()\ntime.sleep(0.5)\nos._exit(3)")
+        self.assertEqual(self.python("strict", script).code, 3)
+
+    def test_programs_for_others_cannot_be_made(self):
+        for level in WALLS:
+            self.assertNotEqual(self.inside(level, "cp /bin/true mine && chmod u+s mine").code, 0)
+            self.ok(self.inside(level, "chmod u+x mine && ./mine"))
+            (self.project / "mine").unlink()
+
+
 @unittest.skipUnless("AGENTVAULT_WITHOUT" in os.environ, "SKIPPED: built without the wrapper")
 class PoorKernelTest(IsolationTest):
     """Kernels, and containers, that lack something. The wrapper answers in their place."""

@@ -11,6 +11,7 @@
 #include "sandbox/channel.hpp"
 #include "sandbox/file_view.hpp"
 #include "sandbox/keeper.hpp"
+#include "sandbox/place.hpp"
 #include "scratch.hpp"
 
 using namespace agentvault;
@@ -91,6 +92,7 @@ TEST_CASE("what a repository obeys is protected") {
   h.file("project/.git/config");
   fs::create_directories(h.project / ".git/objects");
   h.file("project/.git/modules/lib/HEAD");
+  fs::create_directories(h.project / ".git/modules/lib/objects");
   h.file("project/.git/modules/lib/config");
   const auto view = view_of(h.request());
   CHECK(has(view.writable, h.project / ".git"));
@@ -103,11 +105,15 @@ TEST_CASE("a .git file leads to a repository only when that one knows of it") {
   const Home h;
   h.file("main/.git/worktrees/project/gitdir", (h.project / ".git").string() + "\n");
   h.file("main/.git/worktrees/project/commondir", "../..\n");
-  h.file("other/.git/HEAD");
+  for (const char* name : {"main", "other"}) {
+    h.file(fs::path(name) / ".git/HEAD");
+    fs::create_directories(h.home / name / ".git/objects");
+  }
   SECTION("its worktree") {
     h.file("project/.git", "gitdir: " + (h.home / "main/.git/worktrees/project").string() + "\n");
     const auto view = view_of(h.request());
     CHECK(has(view.writable, h.home / "main/.git"));
+    CHECK(has(view.read_only, h.project / ".git"));
   }
   SECTION("not its worktree") {
     h.file("main/.git/worktrees/project/gitdir", "/elsewhere/.git\n");
@@ -132,6 +138,45 @@ TEST_CASE("a .git file leads to a repository only when that one knows of it") {
     h.file("project/.git", std::string("gitdir: \0x", 10));
     CHECK(view_of(h.request()).working_directory_writable);
   }
+}
+
+TEST_CASE("links lead the walls nowhere") {
+  const Home h;
+  h.file("elsewhere/file");
+  fs::create_directory_symlink("/", h.project / ".vscode");
+  fs::create_symlink(h.home / "elsewhere/file", h.project / ".envrc");
+  fs::create_symlink(h.home / "elsewhere/file", h.project / ".env");
+  fs::create_directory_symlink(h.home / "elsewhere", h.home / ".claude");
+  const auto view = view_of(h.request());
+  CHECK_FALSE(has(view.read_only, "/"));
+  CHECK_FALSE(has(view.read_only, h.home / "elsewhere/file"));
+  CHECK_FALSE(has(view.hidden, h.home / "elsewhere/file"));
+  CHECK_FALSE(has(view.writable, h.home / "elsewhere"));
+  CHECK_FALSE(place_at(h.project / ".vscode/etc"));
+  CHECK(place_at(h.project));
+}
+
+TEST_CASE("a folder full of files hides no key above it") {
+  const Home h;
+  for (int i = 0; i < 300; ++i) h.file("project/many/" + std::to_string(i));
+  h.file("project/.env");
+  h.file("project/many/.env");
+  const auto view = view_of(h.request());
+  CHECK(has(view.hidden, h.project / ".env"));
+  CHECK(has(view.hidden, h.project / "many/.env"));
+}
+
+TEST_CASE("configuration is no project, and neither is a vault") {
+  const Home h;
+  for (const char* folder : {".config/app", ".local/bin"}) {
+    fs::create_directories(h.home / folder);
+    auto request = h.request();
+    request.working_directory = h.home / folder;
+    CHECK_FALSE(view_of(request).working_directory_writable);
+  }
+  auto request = h.request();
+  request.hide = {h.home};
+  CHECK_THROWS_AS(view_of(request), Error);
 }
 
 TEST_CASE("paths that the user names must exist") {

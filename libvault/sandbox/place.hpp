@@ -1,0 +1,14 @@
+// A file or folder, held: what is done with it is done with what was looked at, whatever its path leads to meanwhile.
+#pragma once
+
+#include <filesystem>
+
+#include "base/file.hpp"
+
+namespace agentvault::sandbox {
+
+/// By a path that has no link in it (openat2(2), RESOLVE_NO_SYMLINKS): null, with errno, when it has one by now, or
+/// when there is nothing.
+UniqueFd place_at(const std::filesystem::path& path);
+
+}  // namespace agentvault::sandbox
