@@ -18,7 +18,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -34,7 +33,7 @@
 namespace agentvault::sandbox {
 namespace {
 
-constexpr int kMostWaiting = 64;  // connections that have to wait for their peer, each in a thread of its own
+constexpr int kMostWaiting = 256;
 
 union Destination {
   sockaddr_storage any;
@@ -225,7 +224,6 @@ ConnectSupervisor::ConnectSupervisor(UniqueFd listener, ConnectPolicy policy)
     : listener_(std::move(listener)), policy_(std::move(policy)) {}
 
 void ConnectSupervisor::answer_one() {
-  static std::atomic<int> waiting{0};
   seccomp_notif notification{};
   if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification) != 0) return;
   Attempt attempt;
@@ -246,17 +244,20 @@ void ConnectSupervisor::answer_one() {
     return answer(listener_.get(), attempt.id, open_server(socket->get(), static_cast<int>(notification.data.args[1])));
   }
   // It may wait for its peer, even where it was not to: an agent can change that meanwhile.
-  if (waiting >= kMostWaiting) return answer(listener_.get(), attempt.id, EAGAIN);
-  ++waiting;
+  ++waiting_;
   try {
     std::thread([this, attempt, socket, file] {
       answer(listener_.get(), attempt.id, make_connection(socket->get(), attempt, *file, policy_));
-      --waiting;
+      --waiting_;
     }).detach();
   } catch (const std::exception&) {
-    --waiting;
+    --waiting_;
     answer(listener_.get(), attempt.id, EAGAIN);
   }
+}
+
+bool ConnectSupervisor::busy() const {
+  return waiting_ >= kMostWaiting;
 }
 
 }  // namespace agentvault::sandbox

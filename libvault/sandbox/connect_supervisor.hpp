@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -38,10 +39,13 @@ class ConnectSupervisor {
   int get() const { return listener_.get(); }
   /// Answers one.
   void answer_one();
+  /// As many wait for their peers as can: others have to wait with them.
+  bool busy() const;
 
  private:
   UniqueFd listener_;
   ConnectPolicy policy_;
+  std::atomic<int> waiting_{0};  // connections, each in a thread of its own
 };
 
 }  // namespace agentvault::sandbox

@@ -59,6 +59,12 @@ fs::path required(const fs::path& path, const char* option) {
   return *real;
 }
 
+/// Whoever could write there, or had it as it is outside, would be out.
+void refuse_kernel_files(const fs::path& path, const char* option) {
+  if (path != "/" && !is_within(path, "/proc") && !is_within(path, "/sys") && path != "/dev") return;
+  throw Error(ErrorKind::usage, std::string(option) + ": not " + path.string(), "name folders of your own");
+}
+
 bool holds_keys(const std::string& name) {
   if (name == kDotEnv) return true;
   return name.starts_with(std::string(kDotEnv) + ".") &&
@@ -163,9 +169,21 @@ void search(const fs::path& working_directory, FileView& view) {
   }
 }
 
-/// Somebody's whole home, the whole machine, or what programs are configured by is no project.
+/// Somebody's whole home, the system, or what programs are configured by is no project.
 bool is_project(const fs::path& folder, const fs::path& home) {
+  const auto holds_it = [&](std::string_view system) { return is_within(folder, system); };
+  if (std::any_of(kSystemFolders.begin(), kSystemFolders.end(), holds_it)) return false;
+  // These are private; folders in them are not.
+  if (std::find(kTemporaryFolders.begin(), kTemporaryFolders.end(), folder.native()) != kTemporaryFolders.end()) {
+    return false;
+  }
   return !is_within(home, folder) && !is_within(folder, home / ".config") && !is_within(folder, home / ".local");
+}
+
+/// What the agent has of its own: showing it the machine's instead would undo that.
+bool is_private(const fs::path& folder) {
+  return is_within(folder, "/proc") || is_within(folder, "/sys") || is_within(folder, "/dev") || folder == "/run" ||
+         std::find(kTemporaryFolders.begin(), kTemporaryFolders.end(), folder.native()) != kTemporaryFolders.end();
 }
 
 void add_working_directory(const FileRequest& request, const fs::path& home, FileView& view) {
@@ -179,7 +197,7 @@ void add_working_directory(const FileRequest& request, const fs::path& home, Fil
   }
   view.working_directory = *real;
   view.working_directory_writable = is_project(*real, home);
-  add(view.visible, *real);
+  if (!is_private(*real)) add(view.visible, *real);
   search(*real, view);
   if (!view.working_directory_writable) return;
   add(view.writable, *real);
@@ -207,7 +225,7 @@ void add_state_of_agents(const FileRequest& request, const fs::path& home, FileV
   for (const auto& cache : kCacheVariables) {
     std::error_code error;
     if (!fs::exists(home / cache.usual, error)) {
-      view.environment.push_back(std::string(cache.variable) + "=/tmp/.cache/" + std::string(cache.instead));
+      view.environment.push_back(std::string(cache.variable) + "=%/.cache/" + std::string(cache.instead));
     }
   }
 }
@@ -224,6 +242,7 @@ fs::path look_up(const std::string& program, const std::string& search_path) {
 void open_shares(const FileRequest& request, FileView& view) {
   for (const auto& share : request.share) {
     const auto path = required(share, "--share");
+    refuse_kernel_files(path, "--share");
     std::erase(view.hidden, path);
     add(view.visible, path);
   }
@@ -259,7 +278,7 @@ FileView view_of(const FileRequest& request) {
   add_state_of_agents(request, home, view);
   for (const auto& path : request.write) {
     const auto named = required(path, "--write");
-    if (named == "/") throw Error(ErrorKind::usage, "--write: not the whole machine", "name folders in it");
+    refuse_kernel_files(named, "--write");
     add(view.writable, named);
   }
   for (const auto& path : request.hide) add(view.hidden, path);

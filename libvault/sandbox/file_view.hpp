@@ -29,7 +29,7 @@ struct FileView {
   /// Whatever is made private or hidden around them.
   std::vector<std::filesystem::path> visible;
   /// Variables for tools whose usual cache would have to be made first, and cannot be.
-  std::vector<std::string> environment;
+  std::vector<std::string> environment;  // "%/" stands for the private temporary folder
 };
 
 /// Throws Error(usage) for a path of the user's that does not exist, Error(failed) without a working directory.

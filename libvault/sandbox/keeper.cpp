@@ -32,6 +32,7 @@ namespace agentvault::sandbox {
 namespace {
 
 constexpr int kFailedCode = 125;
+constexpr int kBusyWait = 20;  // milliseconds
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
@@ -50,9 +51,11 @@ std::string value_of(const std::vector<std::string>& environment, const std::str
 /// What the agent's files ask for, where the user has not said otherwise.
 void complete_environment(std::vector<std::string>& environment, const FileView& view, const std::string& temporary) {
   for (const auto& entry : view.environment) {
-    if (value_of(environment, entry.substr(0, entry.find('='))).empty()) environment.push_back(entry);
+    const auto name = entry.substr(0, entry.find('='));
+    if (!value_of(environment, name).empty()) continue;
+    const auto value = entry.substr(name.size() + 1);
+    environment.push_back(name + "=" + (value.starts_with("%/") ? temporary + value.substr(1) : value));
   }
-  if (temporary.empty()) return;
   for (const std::string name : {"TMPDIR", "TMP", "TEMP"}) {
     std::erase_if(environment, [&](const auto& entry) { return entry.starts_with(name + "="); });
   }
@@ -95,20 +98,23 @@ void check_standard_streams() {
   }
 }
 
-/// To whoever listens there, if anybody takes it at once.
+/// To whoever listens there, if anybody takes it at once: the agent must not make this process wait.
 UniqueFd connect_inside(std::uint16_t port) {
-  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const timeval patience{1, 0};
+  constexpr int patience = 20;  // milliseconds; on one machine it is there at once, or its queue is full
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   sockaddr_in place{};
   place.sin_family = AF_INET;
   place.sin_port = htons(port);
   place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
-      ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) != 0 ||
-      ::fcntl(socket.get(), F_SETFL, O_NONBLOCK) != 0) {
-    return UniqueFd();
-  }
-  return socket;
+  if (!socket) return UniqueFd();
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&place), sizeof place) == 0) return socket;
+  if (errno != EINPROGRESS) return UniqueFd();
+  pollfd done{socket.get(), POLLOUT, 0};
+  int error = 0;
+  socklen_t size = sizeof error;
+  const bool connected = ::poll(&done, 1, patience) > 0 &&
+                         ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+  return connected ? std::move(socket) : UniqueFd();
 }
 
 /// As they are when the session begins: what an agent puts in their places is not shared.
@@ -319,11 +325,12 @@ class Keeper {
 
   [[noreturn]] void watch() {
     for (;;) {
+      const bool busy = supervisor_->busy();
       pollfd sources[]{{channel_.get(), POLLIN, 0},
                        {child_signals_.get(), POLLIN, 0},
-                       {supervisor_->get(), POLLIN, 0},
+                       {busy ? -1 : supervisor_->get(), POLLIN, 0},
                        {guard_ ? guard_->get() : -1, POLLPRI, 0}};
-      if (::poll(sources, std::size(sources), -1) < 0 && errno != EINTR) ::_exit(kFailedCode);
+      if (::poll(sources, std::size(sources), busy ? kBusyWait : -1) < 0 && errno != EINTR) ::_exit(kFailedCode);
       if (sources[1].revents != 0) look_at_children();
       if (sources[3].revents != 0) guard_->restore();
       if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_one();
@@ -336,7 +343,12 @@ class Keeper {
     // It is gone, and the session with it.
     if (!order || order->kind != kConnect || order->bytes.size() != 2) finish(kFailedCode);
     const auto connection = connect_inside(static_cast<std::uint16_t>(read_big_endian(order->bytes)));
-    channel_.send(kConnected, {}, connection ? std::vector<int>{connection.get()} : std::vector<int>{});
+    try {
+      if (connection) return channel_.send(kConnected, {}, {connection.get()});
+    } catch (const Error&) {
+      // Too many descriptors are on their way somewhere: as if nobody listened.
+    }
+    channel_.send(kConnected);
   }
 
   void look_at_children() {

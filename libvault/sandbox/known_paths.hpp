@@ -145,13 +145,20 @@ inline constexpr std::array kCachePaths{std::string_view(".npm"),
 struct CacheVariable {
   std::string_view usual;
   std::string_view variable;
-  std::string_view instead;  // under the private /tmp
+  std::string_view instead;  // under a private folder
 };
 inline constexpr std::array kCacheVariables{
     CacheVariable{".npm", "NPM_CONFIG_CACHE", "npm"},        CacheVariable{".cache/pip", "PIP_CACHE_DIR", "pip"},
     CacheVariable{".cache/uv", "UV_CACHE_DIR", "uv"},        CacheVariable{".cache/yarn", "YARN_CACHE_FOLDER", "yarn"},
     CacheVariable{".cache/go-build", "GOCACHE", "go-build"}, CacheVariable{"go/pkg/mod", "GOMODCACHE", "go-mod"},
     CacheVariable{".cache/deno", "DENO_DIR", "deno"},        CacheVariable{".cache/ccache", "CCACHE_DIR", "ccache"}};
+
+/// The system's own: nobody works on a project there.
+inline constexpr std::array kSystemFolders{
+    std::string_view("/proc"), std::string_view("/sys"), std::string_view("/dev"),  std::string_view("/run"),
+    std::string_view("/etc"),  std::string_view("/usr"), std::string_view("/boot"), std::string_view("/bin"),
+    std::string_view("/sbin"), std::string_view("/lib"), std::string_view("/lib64")};
+inline constexpr std::array kTemporaryFolders{std::string_view("/tmp"), std::string_view("/var/tmp")};
 
 /// In the working directory: what programs outside of the session obey when they are started there.
 inline constexpr std::array kObeyedPaths{std::string_view(".envrc"),       std::string_view(".vscode"),

@@ -226,6 +226,18 @@ void set_up_private_folders() {
   }
 }
 
+/// Only this machine: every other name is the stub's to answer.
+void set_up_hosts() {
+  char name[256] = "localhost";
+  ::gethostname(name, sizeof name - 1);
+  const std::string text = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.0.1 " + std::string(name) + "\n";
+  const fs::path own = std::string(kSessionFolder) + "/hosts";
+  write_file(own, as_bytes(text), 0444);
+  std::error_code missing;
+  const fs::path hosts = fs::canonical("/etc/hosts", missing);
+  if (!missing) Tree(own, false).attach_at(hosts);
+}
+
 /// The stub that answers inside. The file may be a link into /run, which is private by now.
 void set_up_names(const fs::path& resolv_conf) {
   constexpr std::string_view text = "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n";
@@ -297,6 +309,7 @@ void set_up_mounts(const FileView& view) {
   set_up_devices(devices);
   set_up_private_folders();
   set_up_names(resolv_conf);
+  set_up_hosts();
   of_files([&] {
     for (auto& [path, step] : plan->steps()) {
       if (step.hide) hide(path, holds_something_visible(view, path));

@@ -1,18 +1,23 @@
 #include "sandbox/syscall_filter.hpp"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <initializer_list>
 #include <memory>
+#include <vector>
 
 #include "base/error.hpp"
 #include "sandbox/landlock.hpp"
@@ -36,6 +41,12 @@ constexpr std::uint64_t kForBroker[]{AF_INET, AF_INET6, AF_NETLINK};
 constexpr std::uint64_t kPathDatagrams[]{SOCK_DGRAM, SOCK_RAW};
 constexpr std::uint64_t kNotStreams[]{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_DCCP};
 
+// seccomp(2); the system's headers may be older than the flag.
+constexpr unsigned kSetFilter = 1;
+constexpr unsigned kNewListener = 1U << 3;
+constexpr unsigned kWaitKillable = 1U << 5;
+constexpr std::size_t kMaxFilter = 65536;
+
 class Filter {
  public:
   explicit Filter(std::uint32_t otherwise) : context_(seccomp_init(otherwise), seccomp_release) {
@@ -58,10 +69,24 @@ class Filter {
     }
   }
   void enforce() { check(seccomp_load(context_.get())); }
-  UniqueFd listener() const {
-    UniqueFd fd(seccomp_notify_fd(context_.get()));
-    if (!fd) throw Error(ErrorKind::failed, "this kernel does not hand over system calls for a decision");
-    return fd;
+  /// The same; whoever holds the result decides about the calls that are to be handed over. What is decided is waited
+  /// for: a signal would have the call begin again that is under way (Linux 5.19).
+  UniqueFd enforce_supervised() {
+    const UniqueFd file(::memfd_create("filter", MFD_CLOEXEC));
+    if (!file) throw_errno("write a filter for system calls");
+    check(seccomp_export_bpf(context_.get(), file.get()));
+    if (::lseek(file.get(), 0, SEEK_SET) != 0) throw_errno("read a filter for system calls");
+    Bytes code(kMaxFilter);
+    code.resize(read_up_to(file.get(), code, "a filter for system calls"));
+    std::vector<sock_filter> steps(code.size() / sizeof(sock_filter));
+    std::memcpy(steps.data(), code.data(), steps.size() * sizeof(sock_filter));
+    const sock_fprog program{static_cast<unsigned short>(steps.size()), steps.data()};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
+    for (const unsigned flags : {kNewListener | kWaitKillable, kNewListener}) {
+      UniqueFd listener(static_cast<int>(::syscall(SYS_seccomp, kSetFilter, flags, &program)));
+      if (listener) return listener;
+    }
+    throw_errno("filter system calls");
   }
 
  private:
@@ -163,8 +188,7 @@ void deny_sockets(Filter& filter) {
 
 UniqueFd supervise(Filter& filter) {
   filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
-  filter.enforce();
-  return filter.listener();
+  return filter.enforce_supervised();
 }
 
 }  // namespace

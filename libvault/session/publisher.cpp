@@ -14,7 +14,10 @@ namespace agentvault::session {
 namespace {
 
 constexpr int kBacklog = 64;
-constexpr std::size_t kMostBridges = 256;
+constexpr std::size_t kMostBridges = 128;
+constexpr std::size_t kMostWaiting = 16;
+constexpr std::chrono::milliseconds kLinger{100};
+constexpr int kMostLingers = 3000;  // 5 minutes
 
 }  // namespace
 
@@ -53,7 +56,9 @@ class Publisher::Port final : public net::Watcher {
 class Publisher::Bridge {
  public:
   Bridge(net::Reactor& reactor, UniqueFd outside, UniqueFd inside, std::function<void(Bridge&)> gone)
-      : sides_{{*this, reactor, std::move(outside)}, {*this, reactor, std::move(inside)}}, gone_(std::move(gone)) {
+      : reactor_(reactor),
+        sides_{{*this, reactor, std::move(outside)}, {*this, reactor, std::move(inside)}},
+        gone_(std::move(gone)) {
     for (auto& side : sides_) side.start();
   }
 
@@ -68,6 +73,7 @@ class Publisher::Bridge {
 
     void start() { stream_.start(); }
     bool ended() const { return ended_; }
+    bool sent() const { return stream_.everything_sent(); }
 
    private:
     Side& other() { return bridge_.sides_[this == &bridge_.sides_[0] ? 1 : 0]; }
@@ -75,13 +81,18 @@ class Publisher::Bridge {
       other().stream_.write(bytes);
       if (other().stream_.above_high_water()) stream_.pause();
     }
-    void on_drained() override { other().stream_.resume(); }
+    void on_drained() override {
+      other().stream_.resume();
+      bridge_.finish_when_sent();
+    }
     void on_end() override {
       ended_ = true;
       other().stream_.finish_sending();
-      if (other().ended_) bridge_.finish();
+      bridge_.finish_when_sent();
     }
     void on_failure(const std::string&) override {
+      // After its end there is nothing left to break: what it said is still on its way.
+      if (ended_) return bridge_.finish_when_sent();
       other().stream_.reset_on_close();
       bridge_.finish();
     }
@@ -90,14 +101,32 @@ class Publisher::Bridge {
     bool ended_ = false;
   };
 
+  /// What one side said last is still on its way to the other.
+  void finish_when_sent() {
+    const auto done = [](const Side& side) { return side.ended() && side.sent(); };
+    if (done(sides_[0]) && done(sides_[1])) return finish();
+    if (!sides_[0].ended() || !sides_[1].ended() || checking_) return;
+    checking_ = true;
+    std::weak_ptr<bool> alive = alive_;
+    reactor_.after(kLinger, [this, alive] {
+      if (alive.expired()) return;
+      checking_ = false;
+      if (++lingered_ > kMostLingers) return finish();
+      finish_when_sent();
+    });
+  }
   void finish() {
     auto gone = std::move(gone_);
     gone_ = nullptr;
     if (gone) gone(*this);
   }
 
+  net::Reactor& reactor_;
   Side sides_[2];
   std::function<void(Bridge&)> gone_;
+  bool checking_ = false;
+  int lingered_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 Publisher::Publisher(net::Reactor& reactor, sandbox::Cell& cell, const std::vector<std::uint16_t>& ports)
@@ -108,7 +137,7 @@ Publisher::Publisher(net::Reactor& reactor, sandbox::Cell& cell, const std::vect
 Publisher::~Publisher() = default;
 
 void Publisher::arrived(UniqueFd outside, std::uint16_t port) {
-  if (bridges_.size() + waiting_.size() >= kMostBridges) return;  // closed
+  if (bridges_.size() >= kMostBridges || waiting_.size() >= kMostWaiting) return;  // closed
   cell_.ask_for_connection(port);
   waiting_.push_back(std::move(outside));
 }

@@ -169,6 +169,7 @@ class FileTest(IsolationTest):
     def test_caches_that_are_missing_are_private_ones(self):
         done = self.ok(self.inside("strict", "echo $NPM_CONFIG_CACHE $PIP_CACHE_DIR"))
         self.assertEqual(done.out, "/tmp/.cache/npm /tmp/.cache/pip\n")
+        self.ok(self.inside("standard", 'mkdir -p "$PIP_CACHE_DIR" && touch "$PIP_CACHE_DIR/x"'))
         self.assertEqual(self.ok(self.inside("strict", "echo $PIP_CACHE_DIR", env={"PIP_CACHE_DIR": "/mine"})).out, "/mine\n")
 
     def test_a_home_is_no_project(self):
@@ -177,6 +178,18 @@ class FileTest(IsolationTest):
             self.assertNotEqual(done.code, 0)
             self.assertIn("this folder is your home, or above it", done.err)
             self.assertIn("--write", done.err)
+
+    def test_the_system_is_no_project(self):
+        for folder in ("/proc", "/dev", "/sys", "/run", "/tmp", "/etc", "/usr/share"):
+            done = self.ok(self.inside("strict", "pwd; ls /proc | grep -c '^[0-9]*$'; ls /dev | wc -l", cwd=folder))
+            where, processes, devices = done.out.split()
+            self.assertEqual(where, folder)
+            self.assertLess(int(processes), 8)
+            self.assertLess(int(devices), 20)
+            self.assertNotEqual(self.inside("strict", f"touch {folder}/x", cwd=folder).code, 0) if folder not in ("/tmp", "/run", "/dev") else None
+        for path in ("/proc", "/sys/kernel", "/dev", "/"):
+            for option in ("--write", "--share"):
+                self.refused(self.inside("strict", "true", option, path), 2, f"{option}: not {path}", "folders of your own")
 
     def test_write_names_more(self):
         other = self.home / "other"
@@ -327,6 +340,49 @@ class NetworkTest(IsolationTest):
         self.assertTrue(data.endswith(b"p" * 3_000_000))
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.refused(self.inside("strict", "true", "--publish", taken.getsockname()[1]), 125, "cannot publish port", "another port")
+
+    def test_publish_delivers_all_of_a_late_answer(self):
+        port = free_port()
+        script = (f"import socket\nl=socket.create_server(('127.0.0.1',{port}))\nprint('up',flush=True)\nc,_=l.accept()\n"
+                  "while c.recv(100): pass\nc.sendall(b'x'*8_000_000)\nc.close()\nimport sys\nsys.stdin.read()")
+        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--publish", port, "--", sys.executable, "-c", script),
+                                   env=self.v.environment, cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), "up\n")
+        size = 0
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
+            s.sendall(b"all of it?")
+            s.shutdown(socket.SHUT_WR)
+            while got := s.recv(20000):
+                size += len(got)
+                threading.Event().wait(0.0005)  # a slow reader
+        process.communicate(timeout=LIMIT)
+        self.assertEqual(size, 8_000_000)
+
+    def test_a_server_that_takes_no_connection_holds_nobody_up(self):
+        port = free_port()
+        script = (f"import socket,sys\nl=socket.socket()\nl.bind(('127.0.0.1',{port}))\nl.listen(0)\nprint('up',flush=True)\nsys.stdin.read()\n")
+        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--publish", port, "--", sys.executable, "-c", script),
+                                   env=self.v.environment, cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), "up\n")
+        waiting = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in range(60)]
+        self.ok(self.v.run("revoke", "--all"))
+        for s in waiting:
+            s.close()
+        process.stdin.close()
+        process.wait(LIMIT)
+        process.stdout.close()
+
+    def test_a_signal_does_not_disturb_a_connection(self):
+        script = ("import socket,signal,threading\nsignal.signal(signal.SIGALRM,lambda *_:None)\nsignal.siginterrupt(signal.SIGALRM,False)\n"
+                  "l=socket.create_server(('127.0.0.1',0),backlog=4096)\nsignal.setitimer(signal.ITIMER_REAL,0.0003,0.0003)\n"
+                  "import ctypes,struct\nc=ctypes.CDLL(None,use_errno=True)\na=struct.pack('=HH4s8s',2,socket.htons(l.getsockname()[1]),bytes([127,0,0,1]),b'')\nbad=0\n"
+                  "for _ in range(1000):\n  s=socket.socket()\n  bad+=c.connect(s.fileno(),a,16)!=0\n  s.close()\nsignal.setitimer(signal.ITIMER_REAL,0)\nprint(bad)")
+        self.assertEqual(self.ok(self.python("strict", script)).out, "0\n")
+
+    def test_names_are_the_stub_s_even_those_of_the_hosts_file(self):
+        script = "import socket\nfor n in ('localhost', socket.gethostname()): print(socket.gethostbyname(n))"
+        self.assertEqual(self.ok(self.python("strict", script)).out, "127.0.0.1\n" * 2)
+        self.assertNotIn("ip6-allrouters", self.ok(self.inside("strict", "cat /etc/hosts")).out)
 
     def test_reach_leads_to_a_service_of_this_machine(self):
         with socket.create_server(("127.0.0.1", 0)) as service:
