@@ -26,6 +26,10 @@ inline std::string_view as_text(ByteView bytes) {
 /// Writes the canonical form.
 class ByteWriter {
  public:
+  ByteWriter& reserve(std::size_t size) {
+    out_.reserve(size);
+    return *this;
+  }
   ByteWriter& u8(std::uint8_t value) {
     out_.push_back(value);
     return *this;

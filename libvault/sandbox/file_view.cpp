@@ -25,6 +25,8 @@ constexpr int kMostSubmodules = 256;
 constexpr off_t kMaxGitFile = 4096;
 
 std::optional<fs::path> real_path(const fs::path& path) {
+  // Most of the places that are asked for are not there: one call tells.
+  if (::faccessat(AT_FDCWD, path.c_str(), F_OK, 0) != 0) return std::nullopt;
   std::error_code missing;
   fs::path real = fs::canonical(path, missing);
   if (missing) return std::nullopt;
@@ -270,7 +272,8 @@ FileView view_of(const FileRequest& request) {
   const fs::path users = home_of_user();
   const fs::path home = request.home.empty() ? users : real_path(request.home).value_or(users);
   add(view.visible, home);
-  for (const auto& folder : {home, users}) add_all(view.hidden, folder, kCredentialPaths);
+  add_all(view.hidden, home, kCredentialPaths);
+  if (users != home) add_all(view.hidden, users, kCredentialPaths);
   if (::geteuid() == 0) {
     for (const auto path : kMachineCredentialPaths) add(view.hidden, path);
   }

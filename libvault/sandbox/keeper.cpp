@@ -205,6 +205,8 @@ class Keeper {
     doors_ = Doors();
     readable_announcements_.reset();
     if (request_.level == Level::off) return;
+    // While exec opens the vault.
+    filter_.emplace(strict());
     // Without a namespace that ends with it, this process tidies up when exec is gone: its channel tells.
     if (!strict()) ::prctl(PR_SET_PDEATHSIG, 0);
     // The agent is to get nothing of this process.
@@ -294,7 +296,8 @@ class Keeper {
       channel_.send(kHello);
       drop_capabilities();
       confine_files(furnishing);
-      const UniqueFd listener = strict() ? filter_agent() : filter_agent_without_namespaces();
+      if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
+      const UniqueFd listener = filter_->enforce();
       keeper.send(kStarted, {}, {listener.get()});
       if (::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) != 0) throw_errno("close descriptors");
       become(request_.command, std::move(environment_), result);
@@ -406,6 +409,7 @@ class Keeper {
   UniqueFd child_signals_;
   sigset_t original_mask_{};
   pid_t agent_ = -1;
+  std::optional<AgentFilter> filter_;
   std::optional<ConnectSupervisor> supervisor_;
   std::optional<MountGuard> guard_;
 };
@@ -430,7 +434,10 @@ void keep(const CellRequest& request, Channel channel, Owner owner) {
 }
 
 Bytes encode(const Furnishing& furnishing) {
+  std::size_t size = std::size_t{1} << 18;  // for the environment
+  for (const auto& file : furnishing.files) size += file.contents.size();
   ByteWriter out;
+  out.reserve(size);
   const auto texts = [&](const std::vector<std::string>& list) {
     out.u32(static_cast<std::uint32_t>(list.size()));
     for (const auto& text : list) out.text(text);

@@ -69,24 +69,15 @@ class Filter {
     }
   }
   void enforce() { check(seccomp_load(context_.get())); }
-  /// The same; whoever holds the result decides about the calls that are to be handed over. What is decided is waited
-  /// for: a signal would have the call begin again that is under way (Linux 5.19).
-  UniqueFd enforce_supervised() {
+  /// As the kernel takes it.
+  Bytes program() const {
     const UniqueFd file(::memfd_create("filter", MFD_CLOEXEC));
     if (!file) throw_errno("write a filter for system calls");
     check(seccomp_export_bpf(context_.get(), file.get()));
     if (::lseek(file.get(), 0, SEEK_SET) != 0) throw_errno("read a filter for system calls");
     Bytes code(kMaxFilter);
     code.resize(read_up_to(file.get(), code, "a filter for system calls"));
-    std::vector<sock_filter> steps(code.size() / sizeof(sock_filter));
-    std::memcpy(steps.data(), code.data(), steps.size() * sizeof(sock_filter));
-    const sock_fprog program{static_cast<unsigned short>(steps.size()), steps.data()};
-    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
-    for (const unsigned flags : {kNewListener | kWaitKillable, kNewListener}) {
-      UniqueFd listener(static_cast<int>(::syscall(SYS_seccomp, kSetFilter, flags, &program)));
-      if (listener) return listener;
-    }
-    throw_errno("filter system calls");
+    return code;
   }
 
  private:
@@ -186,24 +177,7 @@ void deny_sockets(Filter& filter) {
   filter.answer(SCMP_ACT_ERRNO(EOPNOTSUPP), SCMP_SYS(sendmsg), {masked(2, kFastOpen, kFastOpen)});
 }
 
-UniqueFd supervise(Filter& filter) {
-  filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
-  return filter.enforce_supervised();
-}
-
-}  // namespace
-
-UniqueFd filter_agent() {
-  Filter filter(SCMP_ACT_ALLOW);
-  deny_for_agents(filter);
-  deny_sockets(filter);
-  return supervise(filter);
-}
-
-UniqueFd filter_agent_without_namespaces() {
-  Filter filter(SCMP_ACT_ALLOW);
-  deny_for_agents(filter);
-  deny_sockets(filter);
+void deny_without_namespaces(Filter& filter) {
   filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), {masked(0, kLow, AF_UNIX)});
   for (const auto family : kInternet) {
     for (const auto type : kNotStreams) {
@@ -232,7 +206,29 @@ UniqueFd filter_agent_without_namespaces() {
   filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(listen));
   // Before Landlock knew it, a file could be emptied that could not be written.
   if (landlock_abi() < kAbiWithTruncate) filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(truncate));
-  return supervise(filter);
+}
+
+}  // namespace
+
+AgentFilter::AgentFilter(bool has_namespaces) {
+  Filter filter(SCMP_ACT_ALLOW);
+  deny_for_agents(filter);
+  deny_sockets(filter);
+  if (!has_namespaces) deny_without_namespaces(filter);
+  filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
+  program_ = filter.program();
+}
+
+UniqueFd AgentFilter::enforce() const {
+  std::vector<sock_filter> steps(program_.size() / sizeof(sock_filter));
+  std::memcpy(steps.data(), program_.data(), steps.size() * sizeof(sock_filter));
+  const sock_fprog program{static_cast<unsigned short>(steps.size()), steps.data()};
+  // What is decided is waited for: a signal would have the call begin again that is under way (Linux 5.19).
+  for (const unsigned flags : {kNewListener | kWaitKillable, kNewListener}) {
+    UniqueFd listener(static_cast<int>(::syscall(SYS_seccomp, kSetFilter, flags, &program)));
+    if (listener) return listener;
+  }
+  throw_errno("filter system calls");
 }
 
 void filter_broker() {

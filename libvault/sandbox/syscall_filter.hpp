@@ -2,17 +2,26 @@
 // no_new_privs.
 #pragma once
 
+#include "base/bytes.hpp"
 #include "base/file.hpp"
 
 namespace agentvault::sandbox {
 
-/// For an agent inside its namespaces: no further namespaces, no debugging of others, no sockets that a network
-/// namespace does not hold (AF_VSOCK), no datagrams to paths, no pushing of characters into the terminal. Every
-/// connect() waits for the answer of whoever holds the descriptor that is returned.
-UniqueFd filter_agent();
+/// For an agent: made in one process, which may take some milliseconds, and entered in its child.
+class AgentFilter {
+ public:
+  /// Inside its namespaces: no further namespaces, no debugging of others, no sockets that a network namespace does not
+  /// hold (AF_VSOCK), no datagrams to paths, no pushing of characters into the terminal, no set-uid programs. Without
+  /// namespaces, besides: no sockets but TCP ones and socket pairs.
+  explicit AgentFilter(bool has_namespaces);
 
-/// For an agent without namespaces: besides, no sockets but TCP ones and socket pairs.
-UniqueFd filter_agent_without_namespaces();
+  /// Every connect(), and without namespaces every listen(), waits for the answer of whoever holds the descriptor that
+  /// is returned. The caller has given up new privileges.
+  UniqueFd enforce() const;
+
+ private:
+  Bytes program_;
+};
 
 /// For the broker: what an event loop needs. No program is started, no process but the one behind a descriptor that it
 /// already has is signalled, no AF_UNIX socket is made.
