@@ -33,12 +33,22 @@ constexpr const char* kReads[]{"/etc/resolv.conf",
                                "/var/lib/ca-certificates",
                                "/dev/null"};
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Builds that look for faults of our own: their runtime looks at all memory of the process when it ends.
+constexpr std::initializer_list<int> kCapabilities{CAP_KILL, CAP_SYS_PTRACE};
+constexpr const char* kReadsBesides = "/proc";
+#else
+constexpr std::initializer_list<int> kCapabilities{CAP_KILL};  // the child may have become another user's
+constexpr const char* kReadsBesides = "";
+#endif
+
 }  // namespace
 
 void confine_broker(const BrokerNeeds& needs) {
   if (landlock_abi() > 0) {
     Landlock rules(access::kAll, Landlock::Scope::sockets);
     for (const char* path : kReads) rules.allow(path, access::kReadFile | access::kReadFolder);
+    rules.allow(kReadsBesides, access::kReadFile | access::kReadFolder);
     for (const auto& path : needs.reads) rules.allow(path, access::kReadFile | access::kReadFolder);
     for (const auto& path : needs.removes_files_in) {
       rules.allow(path, access::kRemoveFile | access::kReadFolder);
@@ -46,7 +56,7 @@ void confine_broker(const BrokerNeeds& needs) {
     for (const auto& path : needs.removes_folders_in) rules.allow(path, access::kRemoveFolder);
     rules.enforce();
   }
-  drop_capabilities({CAP_KILL});  // the child may have become another user's
+  drop_capabilities(kCapabilities);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
   filter_broker();
 }

@@ -269,8 +269,8 @@ void filter_broker() {
   }
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   // Builds that look for faults of our own: their runtime looks for leaks from a thread that traces all others.
-  filter.answer(SCMP_ACT_ALLOW, {"clone", "clone3", "ptrace", "prctl", "process_vm_readv", "kill", "tgkill", "wait4",
-                                 "personality", "pipe2", "pipe"});
+  filter.answer(SCMP_ACT_ALLOW, {"clone", "getdents", "clone3", "ptrace", "prctl", "process_vm_readv", "kill", "tgkill",
+                                 "wait4", "personality", "pipe2", "pipe"});
 #endif
   filter.enforce();
 }
