@@ -148,6 +148,15 @@ std::uint16_t loopback_port(const Attempt& attempt) {
   return std::memcmp(&place.v6.sin6_addr, mapped.data(), mapped.size()) == 0 ? ntohs(place.v6.sin6_port) : 0;
 }
 
+bool is_bound_to_loopback(int socket) {
+  Attempt own;
+  own.size = sizeof own.destination;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own.destination.any), &own.size) != 0) return false;
+  const auto& place = own.destination;
+  return loopback_port(own) != 0 ||
+         (place.any.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&place.v6.sin6_addr) && place.v6.sin6_port != 0);
+}
+
 /// A local port, chosen before the connection is made. 0 when there is none.
 std::uint16_t bind_locally(int socket, const Attempt& attempt) {
   const auto port = [&] {
@@ -156,7 +165,7 @@ std::uint16_t bind_locally(int socket, const Attempt& attempt) {
     if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own.any), &size) != 0) return std::uint16_t{0};
     return ntohs(own.any.ss_family == AF_INET6 ? own.v6.sin6_port : own.v4.sin_port);
   };
-  if (const auto bound = port(); bound != 0) return bound;
+  if (const auto bound = port(); bound != 0) return is_bound_to_loopback(socket) ? bound : std::uint16_t{0};
   Destination own = attempt.destination;
   (own.any.ss_family == AF_INET6 ? own.v6.sin6_port : own.v4.sin_port) = 0;
   if (::bind(socket, reinterpret_cast<const sockaddr*>(&own.any), attempt.size) != 0) return 0;
@@ -183,7 +192,8 @@ int make_connection(int socket, const Attempt& attempt, const UniqueFd& file, co
   const bool has_path = family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path) &&
                         attempt.destination.local.sun_path[0] != '\0';
   if (has_path) return policy.local_sockets ? connect_to_file(socket, file, policy) : EACCES;
-  if (policy.only_loopback && family != AF_UNSPEC) return connect_to_loopback(socket, attempt, policy);
+  // Nor is one undone: what is bound would be something else afterwards.
+  if (policy.only_loopback) return connect_to_loopback(socket, attempt, policy);
   return connect_to(socket, attempt.destination, attempt.size);
 }
 
@@ -206,16 +216,11 @@ bool copy_destination(const seccomp_notif& notification, Attempt& attempt) {
 
 /// A server of the agent's: only for this machine, and no address is chosen for it.
 int open_server(int socket, int backlog) {
-  Destination own{};
-  socklen_t size = sizeof own;
-  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own.any), &size) != 0) return errno;
-  Attempt place;
-  place.destination = own;
-  place.size = size;
-  const bool v6_loopback =
-      own.any.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&own.v6.sin6_addr) && own.v6.sin6_port != 0;
-  if (!v6_loopback && loopback_port(place) == 0) return EACCES;
-  return ::listen(socket, backlog) == 0 ? 0 : errno;
+  if (!is_bound_to_loopback(socket)) return EACCES;
+  if (::listen(socket, backlog) != 0) return errno;
+  if (is_bound_to_loopback(socket)) return 0;
+  ::shutdown(socket, SHUT_RDWR);  // it was changed meanwhile
+  return EACCES;
 }
 
 }  // namespace

@@ -20,8 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kDotEnvDepth = 3;
-constexpr int kMostSearched = 20'000;  // entries of folders below the working directory; it itself is searched whole
-constexpr int kMostSubmodules = 256;
+constexpr int kMostSearched = 4000;  // folders below the working directory
 constexpr off_t kMaxGitFile = 4096;
 
 std::optional<fs::path> real_path(const fs::path& path) {
@@ -97,14 +96,28 @@ bool is_repository(const fs::path& git) {
   return fs::is_regular_file(git / "HEAD", error) && fs::is_directory(git / "objects", error);
 }
 
+/// What a submodule's own configuration says: "worktree = ../../../lib".
+std::optional<fs::path> worktree_of(const fs::path& git) {
+  const auto contents = small_file(git / "config");
+  if (!contents) return std::nullopt;
+  for (const auto line : split(*contents, '\n')) {
+    std::string_view rest = trim(line);
+    constexpr std::string_view key = "worktree";
+    if (!rest.starts_with(key)) continue;
+    rest = trim(rest.substr(key.size()));
+    if (rest.starts_with('=')) return real_path(git / trim(rest.substr(1)));
+  }
+  return std::nullopt;
+}
+
 /// What a .git file names. An agent can have written it, to get at another repository: so that one must know of it,
 /// either as its worktree, or as a submodule of the project around, and be none that the agent could have made.
 std::vector<fs::path> folders_behind(const fs::path& git_file) {
   const fs::path tree = git_file.parent_path();
   const auto own = path_in(git_file, "gitdir:");
   if (!own || is_within(*own, tree)) return {};
-  for (fs::path around = tree; around != around.parent_path(); around = around.parent_path()) {
-    if (is_within(*own, around / ".git/modules") && is_repository(*own)) return {*own};
+  for (fs::path around = tree.parent_path(); around != around.parent_path(); around = around.parent_path()) {
+    if (is_within(*own, around / ".git/modules") && is_repository(*own) && worktree_of(*own) == tree) return {*own};
   }
   const auto common = path_in(*own / "commondir");
   const bool known = common && own->parent_path() == *common / "worktrees" && path_in(*own / "gitdir") == git_file;
@@ -124,7 +137,7 @@ std::vector<fs::path> git_folders(fs::path folder) {
   }
 }
 
-/// What git obeys in its own folder, in those of submodules, and in those of other worktrees.
+/// What git obeys in its own folder, and in those of other worktrees; all of its submodules'.
 void protect_git_folder(const fs::path& git, FileView& view) {
   std::error_code error;
   // An agent could make it where it is missing.
@@ -134,33 +147,36 @@ void protect_git_folder(const fs::path& git, FileView& view) {
        at.increment(error)) {
     add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
   }
-  int submodules = 0;
-  using Walk = fs::recursive_directory_iterator;
-  for (Walk at(git / "modules", error); !error && at != Walk(); at.increment(error)) {
-    if (!is_repository(at->path())) continue;
-    add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
-    if (++submodules <= kMostSubmodules) continue;
-    // Too many to look at each: none of them changes.
-    add(view.read_only, git / "modules");
-    return;
-  }
+  // Which of its folders are repositories an agent could change: none of them changes.
+  add_all_but_links(view.read_only, git, kSubmodules);
+}
+
+/// A link that is called like a file with keys, to a plain file of the user's: not to a program or a library, which
+/// would be hidden from everybody inside.
+bool leads_to_keys(const fs::path& link, const fs::path& home) {
+  const auto target = real_path(link);
+  struct stat info {};
+  return target && is_within(*target, home) && ::stat(target->c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+         (info.st_mode & 0111) == 0;
 }
 
 /// Files that hold keys, and repositories in the working directory: level by level, so that what lies deep hides
 /// nothing above it.
-void search(const fs::path& working_directory, FileView& view) {
+void search(const fs::path& working_directory, const fs::path& home, FileView& view) {
   std::vector<fs::path> level{working_directory};
   int searched = 0;
   for (int depth = 0; depth <= kDotEnvDepth && !level.empty(); ++depth) {
     std::vector<fs::path> below;
     for (const auto& folder : level) {
+      if (++searched > kMostSearched) return;
       std::error_code error;
       for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator(); at.increment(error)) {
-        if (depth > 0 && ++searched > kMostSearched) return;
         const std::string name = at->path().filename();
         std::error_code unknown;
         const auto kind = at->symlink_status(unknown).type();
-        if (kind == fs::file_type::regular && holds_keys(name)) add(view.hidden, at->path());
+        if (holds_keys(name) && (kind == fs::file_type::regular || leads_to_keys(at->path(), home))) {
+          add(view.hidden, at->path());
+        }
         if (name == ".git" && kind == fs::file_type::regular) add(view.read_only, at->path());
         if (name == ".git" && kind == fs::file_type::directory) protect_git_folder(at->path(), view);
         const bool skipped = std::find(kUnsearched.begin(), kUnsearched.end(), name) != kUnsearched.end();
@@ -182,6 +198,15 @@ bool is_project(const fs::path& folder, const fs::path& home) {
   return !is_within(home, folder) && !is_within(folder, home / ".config") && !is_within(folder, home / ".local");
 }
 
+/// As the system knows it, whatever HOME says.
+fs::path home_of_user() {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 16384> space{};
+  const bool known = ::getpwuid_r(::geteuid(), &entry, space.data(), space.size(), &found) == 0 && found != nullptr;
+  return known ? real_path(entry.pw_dir).value_or("/") : fs::path("/");
+}
+
 /// What the agent has of its own: showing it the machine's instead would undo that.
 bool is_private(const fs::path& folder) {
   return is_within(folder, "/proc") || is_within(folder, "/sys") || is_within(folder, "/dev") || folder == "/run" ||
@@ -198,9 +223,9 @@ void add_working_directory(const FileRequest& request, const fs::path& home, Fil
     }
   }
   view.working_directory = *real;
-  view.working_directory_writable = is_project(*real, home);
+  view.working_directory_writable = is_project(*real, home) && is_project(*real, home_of_user());
   if (!is_private(*real)) add(view.visible, *real);
-  search(*real, view);
+  search(*real, home, view);
   if (!view.working_directory_writable) return;
   add(view.writable, *real);
   add_all_but_links(view.read_only, *real, kObeyedPaths);
@@ -248,15 +273,6 @@ void open_shares(const FileRequest& request, FileView& view) {
     std::erase(view.hidden, path);
     add(view.visible, path);
   }
-}
-
-/// As the system knows it, whatever HOME says.
-fs::path home_of_user() {
-  passwd entry{};
-  passwd* found = nullptr;
-  std::array<char, 16384> space{};
-  const bool known = ::getpwuid_r(::geteuid(), &entry, space.data(), space.size(), &found) == 0 && found != nullptr;
-  return known ? real_path(entry.pw_dir).value_or("/") : fs::path("/");
 }
 
 }  // namespace

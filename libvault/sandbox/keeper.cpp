@@ -186,7 +186,7 @@ class Keeper {
     }
     if (strict()) {
       doors_ = set_up_inner_network(request_.reached_ports);
-      set_up_mounts(view_);
+      pins_ = set_up_mounts(view_);
       sent = {doors_.main.get(), doors_.tokenless.get(), doors_.names.get()};
       if (doors_.redirected) sent.push_back(doors_.redirected.get());
       for (const auto& door : doors_.by_port) sent.push_back(door.get());
@@ -250,7 +250,7 @@ class Keeper {
     theirs.close();
     // What it cannot give up before: the agent's side is not to be looked at by others than this process.
     if (strict()) {
-      guard_.emplace(view_);
+      guard_.emplace(view_, pins_);
       drop_capabilities({CAP_SYS_PTRACE, CAP_SYS_ADMIN});
     } else {
       drop_capabilities();
@@ -329,13 +329,14 @@ class Keeper {
   [[noreturn]] void watch() {
     for (;;) {
       const bool busy = supervisor_->busy();
+      const int wait = busy ? kBusyWait : guard_ ? guard_->patience() : -1;
       pollfd sources[]{{channel_.get(), POLLIN, 0},
                        {child_signals_.get(), POLLIN, 0},
                        {busy ? -1 : supervisor_->get(), POLLIN, 0},
                        {guard_ ? guard_->get() : -1, POLLPRI, 0}};
-      if (::poll(sources, std::size(sources), busy ? kBusyWait : -1) < 0 && errno != EINTR) ::_exit(kFailedCode);
+      if (::poll(sources, std::size(sources), wait) < 0 && errno != EINTR) ::_exit(kFailedCode);
       if (sources[1].revents != 0) look_at_children();
-      if (sources[3].revents != 0) guard_->restore();
+      if (guard_) guard_->restore(sources[3].revents != 0);
       if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_one();
       if (sources[0].revents != 0) hear_exec();
     }
@@ -400,6 +401,7 @@ class Keeper {
   Channel channel_;
   const Owner owner_;
   FileView view_;
+  std::vector<std::filesystem::path> pins_;
   Doors doors_;
   std::vector<std::string> environment_;
   std::string temporary_;

@@ -171,6 +171,8 @@ inline constexpr std::array kObeyedGitPaths{std::string_view("config"),    std::
                                             std::string_view("hooks"),     std::string_view("info/attributes"),
                                             std::string_view("commondir"), std::string_view("gitdir")};
 
+inline constexpr std::array kSubmodules{std::string_view("modules")};
+
 /// Files of the working directory that hold keys begin so, unless they end so.
 inline constexpr std::string_view kDotEnv = ".env";
 inline constexpr std::array kHarmlessEndings{std::string_view(".example"), std::string_view(".sample"),

@@ -87,6 +87,10 @@ class Tree {
     if (attach(fd_.get(), path) != 0) throw_errno("put " + path.string() + " inside");
   }
   void attach_here() const { attach_at(path_); }
+  /// Only where there is something.
+  void attach_over() const {
+    if (attach(fd_.get(), path_) != 0) throw_errno("put " + path_.string() + " inside");
+  }
 
  private:
   fs::path path_;
@@ -121,6 +125,8 @@ class Plan {
     }
   }
   std::map<fs::path, Step>& steps() { return steps_; }
+  /// Folders above what is covered, that are mounted so that they stay where they are.
+  const std::vector<fs::path>& pins() const { return pins_; }
 
  private:
   void expose(const fs::path& path, bool writable) { steps_[path].expose.emplace(path, writable); }
@@ -147,12 +153,15 @@ class Plan {
           std::any_of(fixed.begin(), fixed.end(), holds_it)) {
         continue;
       }
-      if (!steps_.contains(above)) expose(above, true);
+      if (steps_.contains(above)) continue;
+      expose(above, true);
+      pins_.push_back(above);
     }
   }
 
   const FileView& view_;
   std::map<fs::path, Step> steps_;
+  std::vector<fs::path> pins_;
 };
 
 void hide(const fs::path& path, bool has_visible) {
@@ -294,7 +303,7 @@ void of_files(const Steps& steps) {
 
 }  // namespace
 
-void set_up_mounts(const FileView& view) {
+std::vector<fs::path> set_up_mounts(const FileView& view) {
   // From now on nothing that is mounted outside appears here.
   if (set_attributes(AT_FDCWD, "/", AT_RECURSIVE, 0, MS_PRIVATE) != 0) throw_errno("make mounts private");
   std::error_code missing;
@@ -317,34 +326,54 @@ void set_up_mounts(const FileView& view) {
     }
     if (::chdir(view.working_directory.c_str()) != 0) throw_errno("enter " + view.working_directory.string());
   });
+  return plan->pins();
 }
 
-MountGuard::MountGuard(const FileView& view)
+MountGuard::MountGuard(const FileView& view, const std::vector<fs::path>& pins)
     : view_(view), changes_(::open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC)) {
   if (!changes_) throw_errno("watch mounts");
+  for (const auto& path : view.writable) {
+    const auto holds_it = [&](const auto& folder) { return folder != path && is_within(path, folder); };
+    const bool is_inside = std::any_of(view.writable.begin(), view.writable.end(), holds_it);
+    if (is_inside) covers_.push_back({path, Cover::Kind::pin});
+  }
+  for (const auto& path : pins) covers_.push_back({path, Cover::Kind::pin});
+  for (const auto& path : view.read_only) covers_.push_back({path, Cover::Kind::read_only});
+  for (const auto& path : view.hidden) covers_.push_back({path, Cover::Kind::hidden});
+  std::sort(covers_.begin(), covers_.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
 }
 
-void MountGuard::restore() {
-  const auto is_covered = [](const fs::path& path) {
-    const UniqueFd place = place_at(path);
-    struct statx info {};
-    // What is gone, or a link by now, is nothing to cover.
-    return !place || ::statx(place.get(), "", AT_EMPTY_PATH, STATX_TYPE, &info) != 0 ||
-           (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
-  };
-  // What changes in between is an event of its own.
-  const auto try_again_later = [](const auto& step) {
-    try {
-      step();
-    } catch (const Error&) {
+int MountGuard::patience() const {
+  // The kernel tells of a change before it is done: so a look at once, and then again.
+  constexpr int waits[]{1, 5, 20, 100, 250};
+  return calm_ < std::size(waits) ? waits[calm_] : waits[std::size(waits) - 1];
+}
+
+void MountGuard::restore(bool changed) {
+  bool any = changed;
+  for (const auto& cover : covers_) any = put_back(cover) || any;
+  calm_ = any ? 0 : calm_ + 1;
+}
+
+bool MountGuard::put_back(const Cover& cover) const {
+  const UniqueFd place = place_at(cover.path);
+  struct statx info {};
+  // What is gone, or a link by now, is nothing to cover.
+  if (!place || ::statx(place.get(), "", AT_EMPTY_PATH, STATX_TYPE, &info) != 0 ||
+      (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
+    return false;
+  }
+  try {
+    if (cover.kind == Cover::Kind::hidden) {
+      hide(cover.path, holds_something_visible(view_, cover.path));
+    } else {
+      // What is gone by now is not made: this is somebody's project.
+      Tree(cover.path, cover.kind == Cover::Kind::pin).attach_over();
     }
-  };
-  for (const auto& path : view_.read_only) {
-    if (!is_covered(path)) try_again_later([&] { Tree(path, false).attach_here(); });
+  } catch (const Error&) {
+    // It is changing: the next look is soon.
   }
-  for (const auto& path : view_.hidden) {
-    if (!is_covered(path)) try_again_later([&] { hide(path, holds_something_visible(view_, path)); });
-  }
+  return true;
 }
 
 void add_session_files(const std::vector<SessionFile>& files, const TrustedRoots& roots) {

@@ -20,21 +20,33 @@ struct SessionFile {
 inline constexpr const char* kSessionFolder = "/run/agentvault";
 
 /// To be called with all capabilities of new mount and process namespaces. The working directory is the view's
-/// afterwards. Throws Error(failed).
-void set_up_mounts(const FileView& view);
+/// afterwards. Returns the folders that are mounted only to stay where they are. Throws Error(failed), and
+/// Error(denied) when it is the agent's files that cannot be set up.
+std::vector<std::filesystem::path> set_up_mounts(const FileView& view);
 
-/// When a program outside puts another file in the place of one that is hidden or protected, the kernel takes the cover
-/// away with the old one. This puts it back, a moment later. Needs CAP_SYS_ADMIN in the namespace.
+/// When a program outside puts another file in the place of one that is hidden, protected or pinned, the kernel takes
+/// the cover away with the old one. This puts it back, a moment later. Needs CAP_SYS_ADMIN in the namespace.
 class MountGuard {
  public:
-  explicit MountGuard(const FileView& view);
-  /// Has an exceptional condition (POLLPRI) when mounts have changed.
+  MountGuard(const FileView& view, const std::vector<std::filesystem::path>& pins);
+  /// Has an exceptional condition (POLLPRI) when mounts have changed. Not every change is one: restore() is to be
+  /// called after patience() in any case.
   int get() const { return changes_.get(); }
-  void restore();
+  /// Milliseconds; short after something had to be put back, or has changed.
+  int patience() const;
+  void restore(bool changed);
 
  private:
+  struct Cover {
+    std::filesystem::path path;
+    enum class Kind { pin, read_only, hidden } kind;
+  };
+  bool put_back(const Cover& cover) const;
+
   const FileView& view_;
+  std::vector<Cover> covers_;  // a folder before what is in it
   UniqueFd changes_;
+  std::size_t calm_ = 0;  // how often nothing was to be done since
 };
 
 /// Later: the files, and in place of the system's roots of trust those that the session has. `bundle` names the file

@@ -31,8 +31,10 @@ constexpr unsigned kFastOpen = 0x20000000;      // MSG_FASTOPEN: a connection wi
 constexpr unsigned kTypeMask = 0xf;             // of a socket's type, without SOCK_CLOEXEC and SOCK_NONBLOCK
 constexpr unsigned kPushCharacter = 0x5412;     // TIOCSTI
 constexpr unsigned kConsoleSelection = 0x541c;  // TIOCLINUX
-constexpr std::uint64_t kOneProcess = 1;        // IOPRIO_WHO_PROCESS
-constexpr int kAbiWithTruncate = 3;             // of Landlock
+constexpr std::uint64_t kCreates = O_CREAT;
+constexpr std::uint64_t kCreatesNameless = O_TMPFILE & ~O_DIRECTORY;
+constexpr std::uint64_t kOneProcess = 1;  // IOPRIO_WHO_PROCESS
+constexpr int kAbiWithTruncate = 3;       // of Landlock
 
 constexpr std::uint64_t kSpaces[]{CLONE_NEWUSER, CLONE_NEWNS,  CLONE_NEWNET,    CLONE_NEWPID,
                                   CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, kNewTimeNamespace};
@@ -141,8 +143,10 @@ void deny_for_agents(Filter& filter) {
     }
     filter.answer(denied, SCMP_SYS(mknod), {masked(1, bit, bit)});
     filter.answer(denied, SCMP_SYS(creat), {masked(1, bit, bit)});
-    filter.answer(denied, SCMP_SYS(open), {masked(1, O_CREAT, O_CREAT), masked(2, bit, bit)});
-    filter.answer(denied, SCMP_SYS(openat), {masked(2, O_CREAT, O_CREAT), masked(3, bit, bit)});
+    for (const std::uint64_t makes : {kCreates, kCreatesNameless}) {
+      filter.answer(denied, SCMP_SYS(open), {masked(1, makes, makes), masked(2, bit, bit)});
+      filter.answer(denied, SCMP_SYS(openat), {masked(2, makes, makes), masked(3, bit, bit)});
+    }
   }
   // Its flags lie in memory, where a filter does not look; programs have openat().
   filter.answer(SCMP_ACT_ERRNO(ENOSYS), {"openat2"});

@@ -122,7 +122,7 @@ class ToolTest(InProject):
 @unittest.skipIf(problem(), f"SKIPPED: no agents to try ({problem()})")
 class AgentTest(InProject):
     def run_agent(self, *words):
-        argv = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.project), *self.v.argv("exec", "-q", "--isolation", "strict", "--", *words)]
+        argv = ["sh", "-c", 'cd "$0" && exec "$@"', str(self.project), *self.v.argv("exec", "-q", "--isolation", "strict", "--share", FOLDER, "--", *words)]
         return run_on_terminal(argv, self.v.environment, [], limit=150)
 
     def check(self, code, output):

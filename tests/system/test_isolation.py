@@ -471,21 +471,67 @@ class PreparedTest(IsolationTest):
             done = self.inside("strict", f"cat {own}/.npmrc {own}/.bash_history", env={"HOME": home})
             self.assertEqual(done.out, "")
 
-    def test_covers_come_back_when_a_file_is_replaced_outside(self):
+    def test_covers_come_back_however_a_file_is_replaced_outside(self):
         subprocess.run(["git", "init", "-q", self.project], env=self.v.environment, check=True)
-        (self.project / ".env").write_text("KEY=1\n")
-        script = ("import os,sys,time\nprint('ready',flush=True)\nsys.stdin.readline()\n"
-                  "end=time.monotonic()+20\n"
-                  "def denied():\n  try: return open('.env').read()=='' and not os.access('.git/config',os.W_OK)\n  except OSError: return True\n"
-                  "while not denied() and time.monotonic()<end: time.sleep(0.01)\n"
-                  "print('denied' if denied() else open('.env').read())")
-        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--", sys.executable, "-c", script), env=self.v.environment,
-                                   cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.assertEqual(process.stdout.readline(), "ready\n")
-        (self.project / ".env.tmp").write_text("KEY=2\n")
-        os.rename(self.project / ".env.tmp", self.project / ".env")
-        subprocess.run(["git", "config", "user.name", "b"], cwd=self.project, env=self.v.environment, check=True)
-        self.assertEqual(process.communicate("go\n", timeout=LIMIT)[0], "denied\n")
+        config, dot_env = self.project / ".git/config", self.project / ".env"
+        fresh = self.project / "fresh"
+
+        def rename_over():
+            fresh.write_text("KEY=2\n")
+            os.rename(fresh, dot_env)
+
+        def unlink_and_create():
+            dot_env.unlink()
+            dot_env.write_text("KEY=2\n")
+
+        def rename_away():
+            os.rename(dot_env, self.project / "env.old")
+            dot_env.write_text("KEY=2\n")
+
+        def change_git():
+            subprocess.run(["git", "config", "user.name", "b"], cwd=self.project, env=self.v.environment, check=True)
+
+        def replace_git():
+            shutil.copytree(config.parent, fresh)
+            shutil.rmtree(config.parent)
+            os.rename(fresh, config.parent)
+        hidden, kept = "open('.env').read() == ''", "not os.access('.git/config', os.W_OK)"
+        pinned = "[os.rename('.git', '.gx'), os.rename('.gx', '.git')]"
+        for change, condition in ((rename_over, hidden), (unlink_and_create, hidden), (rename_away, hidden), (change_git, kept), (replace_git, kept)):
+            dot_env.write_text("KEY=1\n")
+            script = ("import os,sys,time\nprint('ready',flush=True)\nsys.stdin.readline()\nend=time.monotonic()+20\n"
+                      f"def held():\n  try: return {condition}\n  except FileNotFoundError: return False\n"
+                      "while not held() and time.monotonic()<end: time.sleep(0.01)\nprint(held())\n"
+                      f"try: {pinned}; print('moved')\nexcept OSError: print('pinned')")
+            process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--", sys.executable, "-c", script), env=self.v.environment,
+                                       cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.assertEqual(process.stdout.readline(), "ready\n")
+            change()
+            self.assertEqual(process.communicate("go\n", timeout=LIMIT)[0], "True\npinned\n", change.__name__)
+            (self.project / "env.old").unlink(missing_ok=True)
+
+    def test_submodules_stay_as_they_are(self):
+        for name in ("modules/sub/HEAD", "modules/sub/config"):
+            (self.project / ".git" / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.project / ".git" / name).write_text("x\n")
+        self.assertNotEqual(self.inside("strict", "mv .git/modules/sub/HEAD .git/modules/sub/HEAD_").code, 0)
+        self.assertNotEqual(self.inside("strict", "echo x >> .git/modules/sub/config").code, 0)
+
+    def test_links_called_env_are_followed(self):
+        (self.project / "settings").write_text("KEY=1\n")
+        (self.project / ".env").symlink_to("settings")
+        self.assertEqual(self.ok(self.inside("strict", "cat .env settings")).out, "")
+
+    def test_nameless_files_are_no_way_to_programs_for_others(self):
+        script = "import os\ntry:\n  os.open('.', os.O_TMPFILE|os.O_RDWR, 0o2705)\n  print('made')\nexcept PermissionError: print('denied')\nos.open('.', os.O_TMPFILE|os.O_RDWR, 0o600)"
+        for level in WALLS:
+            self.assertEqual(self.ok(self.python(level, script)).out, "denied\n")
+
+    def test_a_connection_is_not_undone_at_standard(self):
+        script = ("import socket,os,ctypes\nport=int(os.environ['AGENTVAULT_URL'].rsplit(':',1)[1])\ns=socket.socket()\ns.bind(('0.0.0.0',0))\n"
+                  "try: s.connect(('127.0.0.1',port)); print('connected')\nexcept PermissionError: print('denied')\n"
+                  "s=socket.socket()\ns.connect(('127.0.0.1',port))\nprint(ctypes.CDLL(None).connect(s.fileno(), bytes(16), 16))")
+        self.assertEqual(self.ok(self.python("standard", script)).out, "denied\n-1\n")
 
     def test_git_s_links_between_folders_are_protected(self):
         git = lambda *words, cwd=self.project: subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *words], cwd=cwd,
