@@ -62,8 +62,9 @@ bool Needles::add_runs(std::size_t owner, ByteView bytes) {
 void Needles::add_piece(std::size_t owner, ByteView piece) {
   const std::uint64_t beginning = hash(piece.first(kShortest));
   filter_[beginning % kFilterBits / 64] |= std::uint64_t{1} << (beginning % 64);
-  auto& needle = by_beginning_[beginning].emplace_back(owner, SecretBytes::copy_of(piece));
-  needle.bytes.hide();
+  auto& needles = by_beginning_[beginning];
+  needles.push_back({owner, SecretBytes::copy_of(piece)});
+  needles.back().bytes.hide();
 }
 
 std::uint64_t Needles::hash(ByteView bytes) const {
