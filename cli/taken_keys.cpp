@@ -87,7 +87,11 @@ std::vector<broker::Grant> take_keys(const std::vector<std::string>& variables) 
     }
     grants.push_back({preset.name, preset.binding, std::move(secret)});
   }
-  for (const auto& grant : grants) wipe_copies(grant.secret);
+  for (auto& grant : grants) {
+    wipe_copies(grant.secret);
+    // The session's processes are forked from this one.
+    grant.secret.hide();
+  }
   return grants;
 }
 

@@ -43,15 +43,29 @@ class HiddenPages {
   static constexpr std::size_t kAlignment = 16;
 
   HiddenPages() {
+    void* place = map_secret();
+    if (place == MAP_FAILED) place = map_locked();
+    // Not a child's either: the process that holds an agent is one.
+    if (place != MAP_FAILED && ::madvise(place, kHiddenSize, MADV_DONTFORK) == 0) {
+      begin_ = static_cast<std::uint8_t*>(place);
+    }
+  }
+  static void* map_secret() {
     const int fd = static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC));
-    if (fd < 0) return;
+    if (fd < 0) return MAP_FAILED;
+    void* place = MAP_FAILED;
     if (::ftruncate(fd, kHiddenSize) == 0) {
-      void* place = ::mmap(nullptr, kHiddenSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-      // Shared memory would otherwise be a child's, too.
-      if (place != MAP_FAILED && ::madvise(place, kHiddenSize, MADV_DONTFORK) == 0)
-        begin_ = static_cast<std::uint8_t*>(place);
+      place = ::mmap(nullptr, kHiddenSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     ::close(fd);
+    return place;
+  }
+  /// Where the kernel has no secret ones: as the heap for secrets, locked as far as that is allowed.
+  static void* map_locked() {
+    void* place = ::mmap(nullptr, kHiddenSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (place == MAP_FAILED || ::madvise(place, kHiddenSize, MADV_DONTDUMP) != 0) return MAP_FAILED;
+    ::mlock(place, kHiddenSize);
+    return place;
   }
 
   std::uint8_t* begin_ = nullptr;

@@ -44,9 +44,9 @@ class SecretBytes {
   void shrink(std::size_t size);
   void append(ByteView bytes);
 
-  /// For a secret that stays as long as its process: moves it to pages that the kernel has taken out of its own map, so
-  /// that not even root reads them (memfd_secret(2)). Children do not have them. Where the kernel has no such pages, or
-  /// they are used up (256 KiB a process), it stays where it is.
+  /// For a secret that stays as long as its process: moves it to pages that children do not get, and that the kernel
+  /// has taken out of its own map, so that not even root reads them (memfd_secret(2)); where it has no such pages, to
+  /// locked ones. When they are used up (256 KiB a process) it stays where it is.
   void hide();
 
  private:

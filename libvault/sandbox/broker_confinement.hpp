@@ -16,8 +16,8 @@ struct BrokerNeeds {
 };
 
 /// From here on this process starts no program, opens no file for writing, makes no AF_UNIX socket, signals nobody but
-/// whose handle it has, and has no capabilities. Where the kernel has no Landlock, files are left to the filter of
-/// system calls. Throws Error(failed).
+/// whose handle it has, and has no capability but for that. Where the kernel has no Landlock, files are left to the
+/// filter of system calls. Throws Error(failed).
 void confine_broker(const BrokerNeeds& needs);
 
 }  // namespace agentvault::sandbox

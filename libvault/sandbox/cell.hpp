@@ -9,9 +9,9 @@
 #include "base/file.hpp"
 #include "sandbox/channel.hpp"
 #include "sandbox/file_view.hpp"
+#include "sandbox/furnishing.hpp"
 #include "sandbox/inner_network.hpp"
 #include "sandbox/level.hpp"
-#include "sandbox/mounts.hpp"
 
 namespace agentvault::sandbox {
 
@@ -21,16 +21,6 @@ struct CellRequest {
   mode_t umask = 022;
   FileRequest files;
   std::vector<std::uint16_t> reached_ports;  // Level::strict: of 127.0.0.1 inside
-};
-
-/// What the agent gets when it starts.
-struct Furnishing {
-  std::vector<std::string> environment;     // "NAME=value"
-  std::vector<SessionFile> files;           // Level::strict: to be written inside
-  TrustedRoots roots;                       // Level::strict: which of them
-  std::vector<std::string> readable_files;  // Level::standard: in folders that are hidden otherwise
-  std::vector<std::uint16_t> broker_ports;  // Level::standard: to be connected to, and announced
-  std::vector<std::uint16_t> other_ports;   // Level::standard: to be connected to
 };
 
 class Cell {

@@ -23,6 +23,7 @@
 #include "base/text.hpp"
 #include "sandbox/capabilities.hpp"
 #include "sandbox/connect_supervisor.hpp"
+#include "sandbox/furnishing.hpp"
 #include "sandbox/landlock.hpp"
 #include "sandbox/landlock_view.hpp"
 #include "sandbox/namespaces.hpp"
@@ -62,14 +63,17 @@ void complete_environment(std::vector<std::string>& environment, const FileView&
   environment.push_back("TMPDIR=" + temporary);
 }
 
-/// What is asked for by its name, without a slash, is looked for in the agent's own PATH.
-[[noreturn]] void become(std::vector<std::string> command, std::vector<std::string> environment, int result) {
+/// Becomes the program, which is looked for in the agent's own PATH when its name has no slash. Returns an errno.
+int become(std::vector<std::string> command, std::vector<std::string> environment) {
   auto argv = pointers(command);
   auto envp = pointers(environment);
   ::execvpe(argv[0], argv.data(), envp.data());
-  const std::uint8_t code = static_cast<std::uint8_t>(errno);
-  if (::write(result, &code, 1) != 1) ::_exit(kFailedCode);
-  ::_exit(code == ENOENT ? 127 : 126);
+  return errno;
+}
+
+/// As a shell says it.
+int status_of_failed_start(int code) {
+  return code == ENOENT ? 127 : 126;
 }
 
 /// The end of a connected local stream, as programs give it to their children in place of a pipe.
@@ -166,14 +170,9 @@ class Keeper {
     ::umask(request_.umask);
     ::prctl(PR_SET_PDEATHSIG, 0);
     // The channel closes with the start of the program; what comes before is an errno.
-    auto command = request_.command;
-    auto environment = furnishing.environment;
-    auto argv = pointers(command);
-    auto envp = pointers(environment);
-    ::execvpe(argv[0], argv.data(), envp.data());
-    const int code = errno;
+    const int code = become(request_.command, furnishing.environment);
     channel_.send(kNotStarted, Bytes{static_cast<std::uint8_t>(code)});
-    ::_exit(code == ENOENT ? 127 : 126);
+    ::_exit(status_of_failed_start(code));
   }
 
   void prepare() {
@@ -248,7 +247,7 @@ class Keeper {
     }
     writes.reset();
     theirs.close();
-    // What it cannot give up before: the agent's side is not to be looked at by others than this process.
+    // What stays is for looking at the agent's connections, and for putting covers back.
     if (strict()) {
       guard_.emplace(view_, pins_);
       drop_capabilities({CAP_SYS_PTRACE, CAP_SYS_ADMIN});
@@ -265,7 +264,7 @@ class Keeper {
     std::uint8_t code = 0;
     if (read_up_to(reads.get(), {&code, 1}, "the agent's start") != 0) {
       channel_.send(kNotStarted, Bytes{code});
-      finish(code == ENOENT ? 127 : 126);
+      finish(status_of_failed_start(code));
     }
     const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, agent_, 0)));
     if (!handle) throw_errno("hold the agent");
@@ -300,7 +299,8 @@ class Keeper {
       const UniqueFd listener = filter_->enforce();
       keeper.send(kStarted, {}, {listener.get()});
       if (::syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) != 0) throw_errno("close descriptors");
-      become(request_.command, std::move(environment_), result);
+      const std::uint8_t code = static_cast<std::uint8_t>(become(request_.command, std::move(environment_)));
+      write_all(result, {&code, 1}, "the agent's start");
     } catch (const std::exception& error) {
       try {
         keeper.send(kFailed, as_bytes(error.what()));
@@ -433,48 +433,6 @@ void keep(const CellRequest& request, Channel channel, Owner owner) {
     ::syscall(SYS_close_range, kept + 1, ~0U, 0);
   }
   Keeper(request, std::move(channel), owner).run();
-}
-
-Bytes encode(const Furnishing& furnishing) {
-  std::size_t size = std::size_t{1} << 18;  // for the environment
-  for (const auto& file : furnishing.files) size += file.contents.size();
-  ByteWriter out;
-  out.reserve(size);
-  const auto texts = [&](const std::vector<std::string>& list) {
-    out.u32(static_cast<std::uint32_t>(list.size()));
-    for (const auto& text : list) out.text(text);
-  };
-  texts(furnishing.environment);
-  texts(furnishing.readable_files);
-  out.u32(static_cast<std::uint32_t>(furnishing.broker_ports.size()));
-  for (const auto port : furnishing.broker_ports) out.u16(port);
-  out.u32(static_cast<std::uint32_t>(furnishing.other_ports.size()));
-  for (const auto port : furnishing.other_ports) out.u16(port);
-  out.u32(static_cast<std::uint32_t>(furnishing.files.size()));
-  for (const auto& file : furnishing.files) out.text(file.name).blob(file.contents);
-  out.text(furnishing.roots.bundle).text(furnishing.roots.own).text(furnishing.roots.java).text(furnishing.roots.hash);
-  return out.bytes();
-}
-
-Furnishing decode_furnishing(ByteView bytes) {
-  ByteReader in(bytes);
-  Furnishing out;
-  const auto texts = [&](std::vector<std::string>& list) {
-    for (auto left = in.number(4); left > 0; --left) list.push_back(in.text());
-  };
-  texts(out.environment);
-  texts(out.readable_files);
-  for (auto* ports : {&out.broker_ports, &out.other_ports}) {
-    for (auto left = in.number(4); left > 0; --left) ports->push_back(static_cast<std::uint16_t>(in.number(2)));
-  }
-  for (auto left = in.number(4); left > 0; --left) {
-    SessionFile file{in.text(), {}};
-    const auto contents = in.blob();
-    file.contents.assign(contents.begin(), contents.end());
-    out.files.push_back(std::move(file));
-  }
-  out.roots = {in.text(), in.text(), in.text(), in.text()};
-  return out;
 }
 
 }  // namespace agentvault::sandbox

@@ -29,8 +29,4 @@ struct Owner {
 /// Never returns.
 [[noreturn]] void keep(const CellRequest& request, Channel channel, Owner owner);
 
-/// How a furnishing travels.
-Bytes encode(const Furnishing& furnishing);
-Furnishing decode_furnishing(ByteView bytes);
-
 }  // namespace agentvault::sandbox

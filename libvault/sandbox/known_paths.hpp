@@ -158,6 +158,13 @@ inline constexpr std::array kSystemFolders{
     std::string_view("/proc"), std::string_view("/sys"), std::string_view("/dev"),  std::string_view("/run"),
     std::string_view("/etc"),  std::string_view("/usr"), std::string_view("/boot"), std::string_view("/bin"),
     std::string_view("/sbin"), std::string_view("/lib"), std::string_view("/lib64")};
+/// What an agent has of its own, or not at all.
+inline constexpr std::array kPrivateFolders{std::string_view("/tmp"), std::string_view("/var/tmp"),
+                                            std::string_view("/run"), std::string_view("/var/run"),
+                                            std::string_view("/dev")};
+/// But for these, read-only. NixOS: what PATH leads to.
+inline constexpr std::array kSystemUnderRun{std::string_view("/run/current-system"),
+                                            std::string_view("/run/opengl-driver")};
 inline constexpr std::array kTemporaryFolders{std::string_view("/tmp"), std::string_view("/var/tmp")};
 
 /// In the working directory: what programs outside of the session obey when they are started there.

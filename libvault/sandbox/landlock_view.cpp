@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "sandbox/known_paths.hpp"
 #include "sandbox/landlock.hpp"
 
 namespace agentvault::sandbox {
@@ -14,9 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kClosedFolders[]{"/tmp", "/var/tmp", "/run", "/var/run", "/dev"};
-// Names of hosts; NixOS: what PATH leads to.
-constexpr const char* kReadableUnderRun[]{"/run/systemd/resolve", "/run/current-system", "/run/opengl-driver"};
+constexpr const char* kNamesOfHosts = "/run/systemd/resolve";
 constexpr const char* kDevices[]{"/dev/null", "/dev/zero", "/dev/full",     "/dev/random", "/dev/urandom",
                                  "/dev/tty",  "/dev/ptmx", "/dev/pts/ptmx", "/dev/shm"};
 
@@ -70,11 +69,12 @@ void check_without_mounts(const FileView& view, const std::vector<fs::path>& mus
 void enforce_view(const FileView& view, const std::vector<std::string>& readable_files) {
   Landlock rules(access::kAll, Landlock::Scope::sockets_and_signals);
   std::vector<fs::path> closed = view.hidden;
-  closed.insert(closed.end(), std::begin(kClosedFolders), std::end(kClosedFolders));
+  closed.insert(closed.end(), kPrivateFolders.begin(), kPrivateFolders.end());
   allow_reading(rules, "/", closed);
   // Names of files are no secret; without them not even "ls /" works.
   rules.allow("/", access::kReadFolder);
-  for (const char* path : kReadableUnderRun) rules.allow(path, access::kRead);
+  rules.allow(kNamesOfHosts, access::kRead);
+  for (const auto path : kSystemUnderRun) rules.allow(path, access::kRead);
   for (const auto& path : view.visible) {
     const bool is_closed = std::any_of(closed.begin(), closed.end(), [&](const auto& c) { return is_within(path, c); });
     if (is_closed && std::find(view.hidden.begin(), view.hidden.end(), path) == view.hidden.end()) {
@@ -102,7 +102,7 @@ void enforce_writing(const FileView& view) {
     return Landlock(access::kNothing, Landlock::Scope::sockets_and_signals).enforce();
   }
   Landlock rules(access::kWrite, Landlock::Scope::sockets_and_signals);
-  for (const char* path : kClosedFolders) rules.allow(path, access::kAll);  // private here
+  for (const auto path : kPrivateFolders) rules.allow(path, access::kAll);  // private here
   for (const auto& path : view.writable) rules.allow_exactly(path, access::kAll);
   for (int fd = 0; fd <= 2; ++fd) {
     if ((::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {

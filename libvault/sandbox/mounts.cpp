@@ -12,6 +12,7 @@
 
 #include "base/error.hpp"
 #include "base/file.hpp"
+#include "sandbox/known_paths.hpp"
 #include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
@@ -37,12 +38,9 @@ int set_attributes(int folder, const char* path, unsigned flags, std::uint64_t s
   return ::mount_setattr(folder, path, flags, &attributes, sizeof attributes);
 }
 
-constexpr const char* kPrivateFolders[]{"/tmp", "/var/tmp", "/run", "/var/run", "/dev"};
 constexpr const char* kDevices[]{"null", "zero", "full", "random", "urandom", "tty"};
 constexpr const char* kEmptyFile = "/run/agentvault/.none/file";
 constexpr const char* kEmptyFolder = "/run/agentvault/.none/folder";
-// NixOS: what PATH leads to.
-constexpr const char* kSystemUnderRun[]{"/run/current-system", "/run/opengl-driver"};
 
 void make_folders(const fs::path& path, mode_t mode = 0755) {
   if (path.empty() || ::access(path.c_str(), F_OK) == 0) return;
@@ -111,8 +109,9 @@ class Plan {
     for (const auto& path : view.visible) {
       if (is_covered(path)) expose(path, false);
     }
-    for (const char* path : kSystemUnderRun) {
-      if (::access(path, F_OK) == 0) expose(path, false);
+    for (const auto name : kSystemUnderRun) {
+      const fs::path path(name);
+      if (::access(path.c_str(), F_OK) == 0) expose(path, false);
     }
     for (const auto& path : view.read_only) {
       pin_folders_above(path);
@@ -259,7 +258,7 @@ void set_up_names(const fs::path& resolv_conf) {
 
 void set_up_proc() {
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, nullptr) != 0) {
-    throw_errno("mount /proc", "a container must let it: with Docker, --security-opt systempaths=unconfined");
+    throw_errno("mount /proc");
   }
 }
 

@@ -213,8 +213,8 @@ int run_exec(ExecRequest request) {
   if (!isolation.note.empty()) log::warning(isolation.note + ": this session runs at standard");
   if (!isolation.cell->working_directory_writable()) {
     log::warning(
-        "this folder is your home, or above it: the agent cannot write here; start in a project, or name "
-        "folders with --write");
+        "this folder is no project (a home, the system, configuration): the agent cannot write here; start in "
+        "one, or name folders with --write");
   }
   harden_process();
 

@@ -376,6 +376,23 @@ class NothingSeenTest(SystemTest):
         for part in (master[:16], master[16:]):
             self.assertNotIn(part, memory)
 
+    def test_a_taken_key_is_not_in_the_process_that_holds_the_agent(self):
+        if os.getuid() != 0:
+            self.skipTest("SKIPPED: only root may look")
+        if "AGENTVAULT_SANITIZED" in os.environ:
+            self.skipTest("SKIPPED: a sanitized process maps terabytes and does not lock its memory")
+        for level in ("standard", "strict"):
+            process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, "--take", "OPENAI_API_KEY", "--", "sh", "-c", "echo in; cat"),
+                                       env={**self.v.environment, "OPENAI_API_KEY": KEY}, cwd=self.folder, stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, text=True)
+            self.assertEqual(process.stdout.readline(), "in\n")
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            self.assertEqual(len(children), 1)
+            memory = self.memory(int(children[0]))
+            self.assertIn(b"OPENAI_API_KEY=agv_", memory)  # the search itself works
+            self.assertNotIn(KEY.encode(), memory)
+            process.communicate(timeout=LIMIT)
+
     def test_the_key_lies_in_hidden_or_locked_pages_only_and_outside_dumps(self):
         if os.getuid() != 0:
             self.skipTest("SKIPPED: only root may look")

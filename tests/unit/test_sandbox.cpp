@@ -10,7 +10,7 @@
 #include "catch.hpp"
 #include "sandbox/channel.hpp"
 #include "sandbox/file_view.hpp"
-#include "sandbox/keeper.hpp"
+#include "sandbox/furnishing.hpp"
 #include "sandbox/place.hpp"
 #include "scratch.hpp"
 
