@@ -102,13 +102,14 @@ class Zstd final : public ContentDecoder {
     if (state_ == nullptr) return false;
     std::array<std::uint8_t, kStep> space;
     ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
-    bool full = true;
-    while (in.pos < in.size || full) {
+    bool more = false;
+    while (in.pos < in.size || more) {
       ZSTD_outBuffer out{space.data(), space.size(), 0};
       const std::size_t result = ::ZSTD_decompressStream(state_, &out, &in);
       if (::ZSTD_isError(result) != 0 || !sink({space.data(), out.pos})) return false;
       ended_ = result == 0;
-      full = out.pos == out.size;
+      // Asked again behind the end of a frame, it would begin another.
+      more = !ended_ && out.pos == out.size;
     }
     return true;
   }
