@@ -123,7 +123,7 @@ void define_recovery_commands(CLI::App& app, Arguments& a) {
 
 void define_session_commands(CLI::App& app, Arguments& a) {
   auto* exec = app.add_subcommand("exec", "run a command with tokens in place of keys");
-  exec->add_option("--agent", a.agent, "profile of the agent (only \"default\" in this version)");
+  exec->add_option("--agent", a.agent, "profile of the agent, as policies name it (default: \"default\")");
   exec->add_option("--with", a.with, "only these credentials")->delimiter(',')->type_name("NAME,...");
   exec->add_option("--ttl", a.ttl, "how long a token lives after its process is gone (default 15m)");
   exec->add_option("--max-lifetime", a.max_lifetime, "hard end of all tokens (default 12h)");
@@ -169,6 +169,39 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   completion->add_option("shell", a.shell, "bash, zsh or fish")->required();
 }
 
+void define_policy_commands(CLI::App& app, Arguments& a) {
+  const std::string for_agent = "the agent (default: \"default\")";
+  auto* policy = app.add_subcommand("policy", "what agents may do");
+  policy->require_subcommand(1);
+
+  auto* check = policy->add_subcommand("check", "test a policy file");
+  check->add_option("file", a.file, "the file (default: the nearest agentvault.toml)");
+
+  auto* apply = policy->add_subcommand("apply", "make a file the vault's own policy, for every folder");
+  apply->add_option("file", a.file, "the file");
+  apply->add_flag("--remove", a.remove, "take the applied policy out again");
+  define_pin_file(apply, a);
+
+  auto* trust = policy->add_subcommand("trust", "let a project's agentvault.toml count, as it is now");
+  trust->add_option("file", a.file, "the file (default: the nearest agentvault.toml)");
+  trust->add_option("--agent", a.agent_name, "only for this agent (default: all that the file names)")->check(not_empty);
+  trust->add_flag("--remove", a.remove, "let it count no longer");
+  define_pin_file(trust, a);
+
+  auto* show = policy->add_subcommand("show", "show what counts in this folder");
+  show->add_option("--agent", a.agent, for_agent);
+  show->add_flag("--all", a.all, "list every policy that the vault holds");
+
+  auto* explain = policy->add_subcommand("explain", "say what would become of a request, and why");
+  explain->add_option("method", a.method, "its method")->required();
+  explain->add_option("url", a.url, "its URL")->required();
+  explain->add_option("--agent", a.agent, for_agent);
+  explain->add_option("--credential", a.credential, "the credential that goes with it, where several could");
+  explain->add_option("--header", a.headers, "a header: \"Name: value\" (repeatable)")->type_name("HEADER");
+  explain->add_option("--body-file", a.body_file, "its body");
+  explain->add_option("--content-type", a.content_type, "of the body (default: application/json)");
+}
+
 void define(CLI::App& app, Arguments& a) {
   a.vault = default_vault();
   app.require_subcommand(1);
@@ -181,6 +214,7 @@ void define(CLI::App& app, Arguments& a) {
   app.fallthrough();
   define_vault_commands(app, a);
   define_provider_commands(app, a);
+  define_policy_commands(app, a);
   define_revocation_commands(app, a);
   define_recovery_commands(app, a);
   define_session_commands(app, a);

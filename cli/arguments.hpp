@@ -59,12 +59,12 @@ struct Arguments {
   std::vector<std::string> with;
   std::string ttl;
   std::string max_lifetime;
-  std::string isolation = "auto";
+  std::optional<std::string> isolation;
   std::vector<std::string> write;
   std::vector<std::string> share;
   std::vector<std::string> reach;
   std::vector<std::uint16_t> publish;
-  std::string egress = "open";
+  std::optional<std::string> egress;
   std::vector<std::string> take;
   bool quiet = false;
   std::vector<std::string> child;
@@ -77,6 +77,13 @@ struct Arguments {
   std::vector<std::string> paths;
   std::string lifetime;
   std::string agent_name;
+
+  // policy
+  bool remove = false;
+  std::string body_file;
+  std::string content_type;
+  std::vector<std::string> headers;
+  std::string method;
 
   // doctor
   std::string probe;

@@ -1,7 +1,5 @@
-#include <fcntl.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
 #include <exception>
 
 #include "arguments.hpp"
@@ -29,6 +27,11 @@ const std::vector<Command> kCommands{
     {{"provider", "list"}, run_provider_list},
     {{"provider", "show"}, run_provider_show},
     {{"provider", "update"}, run_provider_update},
+    {{"policy", "check"}, run_policy_check},
+    {{"policy", "apply"}, run_policy_apply},
+    {{"policy", "trust"}, run_policy_trust},
+    {{"policy", "show"}, run_policy_show},
+    {{"policy", "explain"}, run_policy_explain},
     {{"exec"}, run_exec},
     {{"doctor"}, run_doctor},
     {{"sessions"}, run_sessions},
@@ -53,13 +56,6 @@ int dispatch(int argc, char** argv) {
     if (command.name == arguments->command) return command.run(*arguments);
   }
   throw Error(ErrorKind::usage, "unknown command");
-}
-
-/// A descriptor of ours must never become somebody's standard stream.
-void open_missing_streams() {
-  for (int fd = 0; fd <= 2; ++fd) {
-    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) std::_Exit(1);
-  }
 }
 
 }  // namespace

@@ -35,10 +35,10 @@ void report_stopped(const session::Withdrawn& result) {
   for (const auto& name : result.killed) note("session " + name + " did not answer and was killed");
 }
 
-void stop_all_sessions(const keys::VaultPaths& paths) {
-  const auto result = session::withdraw(paths, session::live_sessions(paths), {session::ControlCommand::Kind::stop, ""},
-                                        session::Silent::kill);
-  report_stopped(result);
+void stop_sessions(const keys::VaultPaths& paths, const std::string& agent) {
+  using Kind = session::ControlCommand::Kind;
+  const session::ControlCommand command{agent.empty() ? Kind::stop : Kind::stop_agent, agent};
+  report_stopped(session::withdraw(paths, session::live_sessions(paths), command, session::Silent::kill));
 }
 
 }  // namespace agentvault::cli

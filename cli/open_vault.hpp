@@ -19,7 +19,7 @@ void withdraw_credential(const keys::VaultPaths& paths, const std::string& name)
 /// Says which sessions were stopped.
 void report_stopped(const session::Withdrawn& result);
 
-/// Ends every running session's authority, and says which those were.
-void stop_all_sessions(const keys::VaultPaths& paths);
+/// Ends every running session's authority, or those of one agent, and says which those were.
+void stop_sessions(const keys::VaultPaths& paths, const std::string& agent = "");
 
 }  // namespace agentvault::cli

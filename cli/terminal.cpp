@@ -180,6 +180,12 @@ SecretBytes checked_passphrase(SecretBytes passphrase) {
 
 }  // namespace
 
+void open_missing_streams() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) std::_Exit(1);
+  }
+}
+
 int report(const Error& error) {
   std::fprintf(stderr, "agentvault: error: %s\n", printable(error.what(), kMaxMessage).c_str());
   if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", printable(error.hint(), kMaxMessage).c_str());

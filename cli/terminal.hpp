@@ -9,6 +9,9 @@
 
 namespace agentvault::cli {
 
+/// A descriptor of ours must never become somebody's standard stream: opens those that are missing.
+void open_missing_streams();
+
 /// "agentvault: error: MESSAGE" and "hint: HINT". Returns the exit code.
 int report(const Error& error);
 void note(const std::string& text);

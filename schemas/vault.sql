@@ -1,4 +1,4 @@
--- The vault's database, version 1 (PRAGMA user_version). Read by people first; libvault/store is its only user.
+-- The vault's database, version 2 (PRAGMA user_version). Read by people first; libvault/store is its only user.
 --
 -- Nothing in here is believed before the manifest MAC of its stage has been checked with a key that only the TPM gives.
 -- What `list`, `show` and `status` print is therefore "unverified".
@@ -53,12 +53,30 @@ CREATE TABLE revocation (
   PRIMARY KEY (epoch, agent)
 ) STRICT;
 
+-- What agents may do (schemas/policy.md): the policy that was applied to the vault, and project files that were trusted,
+-- each for one agent. The text itself is kept: whoever edits the file afterwards changes nothing.
+CREATE TABLE policy (
+  epoch INTEGER NOT NULL REFERENCES stage (epoch) ON DELETE CASCADE,
+  path  TEXT    NOT NULL,  -- canonical path of the trusted file; empty: the applied one
+  agent TEXT    NOT NULL,  -- for whom it is trusted; empty: the applied one, which is for all
+  text  TEXT    NOT NULL,
+  PRIMARY KEY (epoch, path, agent)
+) STRICT;
+
 -- What `revoke` wants done and could not do yet. Not under the MAC, so that it needs no key: it can only take away. Every
 -- opener turns it into a barrier before it grants anything.
 CREATE TABLE intent (
   kind    TEXT NOT NULL CHECK (kind IN ('revoke-agent', 'rotate')),
   subject TEXT NOT NULL,  -- the agent's name; empty for rotate
   PRIMARY KEY (kind, subject)
+) STRICT;
+
+-- One row while running sessions may not have heard of the newest policies: whoever opens the vault next tells them. Not
+-- under the MAC: what a session is told has one of its own.
+CREATE TABLE unannounced (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  epoch    INTEGER NOT NULL,
+  sequence INTEGER NOT NULL
 ) STRICT;
 
 -- What the last backup holds. Not under the MAC: it only decides which reminders are printed.

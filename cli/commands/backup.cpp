@@ -70,6 +70,7 @@ int run_restore(const Arguments& arguments) {
     });
   };
   wanted.revoked_agents = backup.revoked_agents();
+  wanted.policies = backup.policies();
   keys::create_vault(wanted);
   note("made a vault at " + arguments.vault.string() + " (" + wanted.tpm.description() + ") with the " +
        std::to_string(backup.size()) + " credentials of " +

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "session/exec.hpp"
+#include "session/isolation.hpp"
 #include "taken_keys.hpp"
 #include "terminal.hpp"
 
@@ -15,55 +16,32 @@ namespace {
 
 constexpr int kExecItselfFailed = 125;
 
-std::chrono::seconds duration(const std::string& text, std::chrono::seconds fallback) {
-  if (text.empty()) return fallback;
+std::optional<std::chrono::seconds> duration(const std::string& text) {
+  if (text.empty()) return std::nullopt;
   const auto parsed = parse_duration(text);
   if (!parsed)
     throw Error(ErrorKind::usage, "not a duration: \"" + printable(text) + "\"", "write 90s, 15m, 12h or 7d");
   return *parsed;
 }
 
-std::optional<sandbox::Level> isolation(const std::string& name) {
-  if (name == "auto") return std::nullopt;
-  const auto level = sandbox::level_named(name);
-  if (!level) {
-    throw Error(ErrorKind::usage, "not a level of isolation: \"" + printable(name) + "\"",
-                "write strict, standard, off or auto");
-  }
-  return level;
-}
-
-/// "5432" is this machine's own.
 net::Authority reached(const std::string& text) {
-  const bool only_port = parse_unsigned(text).has_value();
-  auto authority = net::parse_authority(only_port ? "127.0.0.1:" + text : text);
-  if (!authority || authority->port.value_or(0) == 0) {
-    throw Error(ErrorKind::usage, "not a port for --reach: \"" + printable(text) + "\"",
-                "write 5432, or db.internal:5432");
-  }
-  if (authority->host == "localhost") authority->host = "127.0.0.1";
-  return *authority;
-}
-
-void check(const Arguments& a) {
-  if (a.agent != "default") {
-    throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.agent) + "\"",
-                "only \"default\" exists in this version");
-  }
+  if (auto authority = policy::parse_reach(text)) return *authority;
+  throw Error(ErrorKind::usage, "not a port for --reach: \"" + printable(text) + "\"",
+              "write 5432, or db.internal:5432");
 }
 
 session::ExecRequest make_request(const Arguments& a) {
-  check(a);
   session::ExecRequest request;
-  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with,
-                  a.agent};
-  request.egress = broker::Egress::parse(a.egress);
-  request.isolation = isolation(a.isolation);
+  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with, a.agent,
+                  {}, {}};
+  if (a.egress) request.egress = policy::Egress::parse(*a.egress);
+  if (a.isolation) session::parse_isolation(*a.isolation);  // complain early
+  request.isolation = a.isolation.value_or("");
   for (const auto& path : a.write) request.writes.emplace_back(path);
   for (const auto& path : a.share) request.shares.emplace_back(path);
   for (const auto& text : a.reach) request.reaches.push_back(reached(text));
-  request.ttl = duration(a.ttl, request.ttl);
-  request.max_lifetime = duration(a.max_lifetime, request.max_lifetime);
+  request.ttl = duration(a.ttl);
+  request.max_lifetime = duration(a.max_lifetime);
   request.publishes = a.publish;
   request.quiet = a.quiet;
   request.child_umask = a.inherited_umask;

@@ -20,7 +20,7 @@ std::string origin_of(const Preset& preset) {
 
 std::vector<std::string> price_lines(const Preset& preset) {
   std::vector<std::string> lines;
-  for (const auto& price : preset.prices) {
+  for (const auto& price : preset.metering.prices) {
     char text[200];
     std::snprintf(text, sizeof text, "%.80s %g / %g USD per million tokens in / out", price.model.c_str(), price.input,
                   price.output);

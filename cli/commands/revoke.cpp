@@ -1,8 +1,11 @@
+#include <algorithm>
+
 #include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "open_vault.hpp"
+#include "session/governance.hpp"
 #include "session/registry.hpp"
 #include "terminal.hpp"
 #include "token/token.hpp"
@@ -88,7 +91,8 @@ void move_the_tpm_on(const Arguments& a, const store::Intent& intent) {
     const bool waits = error.kind() == ErrorKind::tpm || error.kind() == ErrorKind::pin;
     throw Error(
         waits ? ErrorKind::tpm : error.kind(),
-        std::string("all sessions are stopped, but older copies of the vault still open: ") + error.what(),
+        (intent.subject.empty() ? std::string("all") : "its") +
+            " sessions are stopped, but older copies of the vault still open: " + error.what(),
         waits ? "the next command that opens the vault finishes it before it does anything else" : error.hint());
   }
 }
@@ -103,7 +107,7 @@ void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
   } catch (const Error& error) {
     not_written = error;  // a broken database must not keep sessions alive
   }
-  stop_all_sessions(paths);
+  stop_sessions(paths, intent.subject);
   if (not_written) throw *not_written;
   move_the_tpm_on(a, intent);
 }
@@ -114,15 +118,29 @@ int revoke_all(const Arguments& a) {
   return 0;
 }
 
+/// A slip must not read as done. A broken database must not keep an agent alive, though.
+bool is_known(const Arguments& a, const std::string& agent) {
+  if (agent == session::kDefaultAgent) return true;
+  if (!valid_name(agent)) return false;
+  try {
+    const auto snapshot = store::Database::open(a.paths_of_vault().database()).newest();
+    return std::any_of(snapshot.policies.begin(), snapshot.policies.end(), [&](const auto& row) {
+      return policy::parse_document(row.text, "policy").find(agent) != nullptr;
+    });
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 int revoke_agent(const Arguments& a) {
   if (a.lift) {
     open_vault_for_change(a).readmit(a.revoked_agent);
     note("the agent " + a.revoked_agent + " may start sessions again");
     return 0;
   }
-  if (a.revoked_agent != "default") {
+  if (!is_known(a, a.revoked_agent)) {
     throw Error(ErrorKind::not_found, "there is no agent \"" + printable(a.revoked_agent) + "\"",
-                "only \"default\" exists in this version");
+                "\"agentvault policy show --all\" lists those that policies name");
   }
   stop_and_move_on(a, {store::Intent::Kind::revoke_agent, a.revoked_agent});
   note("the agent " + a.revoked_agent + " is revoked until \"agentvault revoke --agent " + a.revoked_agent +

@@ -22,7 +22,7 @@ int run_rotate(const Arguments& arguments) {
     report_barrier(vault);
   }
   // After it: a session that began before is found here, one that begins now has read the new key's vault.
-  stop_all_sessions(arguments.paths_of_vault());
+  stop_sessions(arguments.paths_of_vault());
   return 0;
 }
 

@@ -36,6 +36,9 @@ std::string describe(const token::Caveat& caveat) {
     for (const auto& pattern : c->patterns) patterns.push_back(pattern.text());
     return "paths " + join(patterns, " ");
   }
+  if (const auto* c = std::get_if<token::Budget>(&caveat)) return "budget " + std::to_string(c->requests) + " requests";
+  if (const auto* c = std::get_if<token::Credentials>(&caveat)) return "credentials " + join(c->names, "|");
+  if (const auto* c = std::get_if<token::Depth>(&caveat)) return "depth " + std::to_string(c->left);
   if (const auto* c = std::get_if<token::Delegation>(&caveat)) return "delegation " + hex(c->id);
   return "agent " + std::get<token::AgentName>(caveat).name;
 }

@@ -3,8 +3,19 @@
 #include <algorithm>
 
 #include "base/encoding.hpp"
+#include "broker/json_body.hpp"
 
 namespace agentvault::broker {
+namespace {
+
+constexpr std::size_t kMaxJudgedBody = std::size_t{16} << 20;
+
+bool accepts(const Grant& grant, provider::Place::Kind kind) {
+  const auto places = grant.binding.places();
+  return std::any_of(places.begin(), places.end(), [&](const auto& place) { return place.kind == kind; });
+}
+
+}  // namespace
 
 bool Admission::is_for_broker(const net::Endpoint& endpoint) const {
   const auto own = net::parse_authority(context_.authority);
@@ -23,12 +34,21 @@ std::optional<Refusal> Admission::route(Request& request) {
   return route_base_url(context_.session, context_.authority, request);
 }
 
-bool Admission::needs_body(const Request& request) const {
-  return std::any_of(request.candidates.begin(), request.candidates.end(), [](const Grant* grant) {
-    const auto places = grant->binding.places();
-    return std::any_of(places.begin(), places.end(),
-                       [](const auto& place) { return place.kind == provider::Place::Kind::body; });
+bool Admission::key_goes_into_body(const Request& request) const {
+  return std::any_of(request.candidates.begin(), request.candidates.end(),
+                     [](const Grant* grant) { return accepts(*grant, provider::Place::Kind::body); });
+}
+
+std::size_t Admission::wanted_body(const Request& request) const {
+  if (key_goes_into_body(request)) return kMaxJsonBody;
+  const bool asked = std::any_of(request.candidates.begin(), request.candidates.end(), [&](const Grant* grant) {
+    // Where the token is still in the path, it is not yet known which rules are asked.
+    if (accepts(*grant, provider::Place::Kind::path)) return grant->rules.asks_for_body();
+    if (meters_models(context_.session, request, *grant)) return true;
+    return grant->rules.questions(request.head.method, request.target.path).body ||
+           grant->rules.questions(request.head.method, http::with_slashes(request.target.path)).body;
   });
+  return asked ? kMaxJudgedBody : 0;
 }
 
 std::optional<Refusal> Admission::authenticate_to_proxy(Request& request) {
@@ -75,6 +95,13 @@ Judgement Admission::decide_all(Request& request) {
 std::optional<Refusal> Admission::judge(Request& request, std::optional<Refusal> refusal) {
   Judgement judgement{"", std::move(refusal)};
   if (!judgement.refusal) judgement = decide_all(request);
+  if (!judgement.refusal && !judgement.asks && request.grant != nullptr) {
+    judgement.refusal = reserve(context_.session, request, std::chrono::system_clock::now());
+  }
+  if (judgement.asks) {
+    judgement.refusal = Refusal{403, "approval_needed", "the policy asks for a person's approval (" + judgement.reason + ")",
+                                "approvals come with a later version: let the policy allow or deny"};
+  }
   auto failure = record(context_.session, request, judgement);
   request.token = nullptr;  // judged; the next request may move it
   return failure ? failure : judgement.refusal;

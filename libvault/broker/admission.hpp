@@ -16,8 +16,10 @@ class Admission {
 
   /// First half: where the request is to go. A refusal is final, but is to be recorded.
   std::optional<Refusal> route(Request& request);
-  /// Whether the rest needs the request's body.
-  bool needs_body(const Request& request) const;
+  /// How much of the request's body the rest needs to see; 0: nothing. More than that is refused where a key goes into
+  /// it, and counts against the request where rules ask.
+  std::size_t wanted_body(const Request& request) const;
+  bool key_goes_into_body(const Request& request) const;
   /// Second half, and the record of both. Nothing: go ahead.
   std::optional<Refusal> judge(Request& request, std::optional<Refusal> refusal);
 

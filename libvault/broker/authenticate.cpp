@@ -25,8 +25,9 @@ Refusal misplaced() {
 /// Whether the token is for this credential, as far as its caveats say.
 bool is_for(const token::Token& token, const std::string& credential) {
   return std::all_of(token.caveats.begin(), token.caveats.end(), [&](const auto& caveat) {
-    const auto* only = std::get_if<token::Credential>(&caveat);
-    return only == nullptr || only->name == credential;
+    if (const auto* only = std::get_if<token::Credential>(&caveat)) return only->name == credential;
+    const auto* some = std::get_if<token::Credentials>(&caveat);
+    return some == nullptr || std::find(some->names.begin(), some->names.end(), credential) != some->names.end();
   });
 }
 
@@ -65,7 +66,7 @@ std::optional<Refusal> choose_grant(SessionState& session, Request& request) {
 }
 
 /// No authorization at all: plain egress, where the preset says that this is of any use.
-bool may_go_bare(const Request& request, const TakenTokens& taken, const Egress& egress) {
+bool may_go_bare(const Request& request, const TakenTokens& taken, const policy::Egress& egress) {
   return taken.nothing() && !request.by_base_url && request.grant->binding.anonymous &&
          egress.permits(request.upstream.host, request.upstream.port);
 }
@@ -105,7 +106,7 @@ std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedT
   return std::nullopt;
 }
 
-std::optional<Refusal> authenticate(SessionState& session, const Egress& egress, Request& request) {
+std::optional<Refusal> authenticate(SessionState& session, const policy::Egress& egress, Request& request) {
   remove_overrides(request.head.fields);
   if (auto refusal = choose_grant(session, request)) return refusal;
   const auto& binding = request.grant->binding;

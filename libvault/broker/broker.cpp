@@ -136,6 +136,7 @@ class Broker::Server {
   }
 
   const BrokerContext& context() const { return context_; }
+  void set_egress(policy::Egress egress) { context_.egress = std::move(egress); }
   std::uint16_t tokenless_port() const { return tokenless_port_; }
 
   void enforce_withdrawals() {
@@ -272,6 +273,10 @@ std::uint16_t Broker::tokenless_proxy_port() const {
 
 void Broker::enforce_withdrawals() {
   server_->enforce_withdrawals();
+}
+
+void Broker::set_egress(policy::Egress egress) {
+  server_->set_egress(std::move(egress));
 }
 
 bool Broker::holds_secret(std::string_view text) const {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/file.hpp"
-#include "broker/egress.hpp"
+#include "policy/egress.hpp"
 #include "broker/session_state.hpp"
 #include "net/network.hpp"
 #include "net/outer_proxy.hpp"
@@ -45,7 +45,7 @@ struct Entrances {
 
 struct BrokerOptions {
   Entrances entrances;
-  Egress egress;
+  policy::Egress egress;
   std::optional<net::OuterProxy> outer_proxy;
   /// What a connection counts as that comes as to a proxy, and cannot bring a token.
   token::Token implied_token;
@@ -63,9 +63,10 @@ class Broker {
   const std::string& authority() const;
   std::uint16_t port() const;
   std::uint16_t tokenless_proxy_port() const;
-  /// Ends every open exchange whose authority was withdrawn from the session. Returns when their connections are
-  /// closed.
+  /// Ends every open exchange that would not be allowed any more. Returns when their connections are closed.
   void enforce_withdrawals();
+  /// Which hosts may be reached without a credential from now on.
+  void set_egress(policy::Egress egress);
   /// Whether one of the session's secrets stands in the text.
   bool holds_secret(std::string_view text) const;
 

@@ -2,7 +2,6 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "broker/json_body.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -177,8 +176,12 @@ void ClientConnection::begin_request(http::RequestHead head) {
   request_.number = context_.session.next_request();
   request_.head = std::move(head);
   auto refusal = admission_.route(request_);
-  const bool has_body = request_.head.framing.kind != http::Framing::Kind::none;
-  if (refusal || !has_body || !admission_.needs_body(request_)) return admit(std::move(refusal));
+  if (refusal || !request_.has_body()) return admit(std::move(refusal));
+  most_collected_ = admission_.wanted_body(request_);
+  const auto& framing = request_.head.framing;
+  const bool too_large = framing.kind == http::Framing::Kind::length && framing.length > most_collected_;
+  // What rules cannot see counts against the request; what a key goes into must be seen.
+  if (most_collected_ == 0 || (too_large && !admission_.key_goes_into_body(request_))) return admit(std::nullopt);
   state_ = State::collecting;
   request_.collected = true;
   arm_timer();
@@ -190,21 +193,23 @@ void ClientConnection::begin_request(http::RequestHead head) {
 bool ClientConnection::collect_body() {
   const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
   used_ += body_.feed(rest, [this](ByteView part) {
-    if (request_.body.size() > kMaxJsonBody) return;
+    if (request_.body.size() > most_collected_) return;
     request_.body += as_text(part);
     collected_ += part.size();
     context_.collected += part.size();
   });
   if (context_.collected > kMostCollected) {
-    admit(Refusal{503, "too_many_bodies", "too many bodies that keys go into are on their way", "try again"});
+    admit(Refusal{503, "too_many_bodies", "too many bodies that must be read first are on their way", "try again"});
     return false;
   }
   if (body_.failed()) {
     admit(Refusal{400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"});
     return false;
   }
-  if (request_.body.size() > kMaxJsonBody) {
-    admit(Refusal{413, "body_too_large", "a body that a key goes into is larger than 1 MiB", "send a smaller one"});
+  if (request_.body.size() > most_collected_) {
+    admit(Refusal{413, "body_too_large",
+                  "a body that must be read first is larger than " + std::to_string(most_collected_ >> 20) + " MiB",
+                  "send a smaller one"});
     return false;
   }
   if (!body_.done()) return false;

@@ -83,6 +83,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   http::BodyDecoder body_{http::Framing{}};
   Request request_;            // while it is judged
   std::size_t collected_ = 0;  // bytes of its body that were read before
+  std::size_t most_collected_ = 0;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Tunnel> tunnel_;
   Admission::Inside inside_ = Admission::Inside::broker;

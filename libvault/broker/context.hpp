@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "broker/egress.hpp"
+#include "policy/egress.hpp"
 #include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
 #include "broker/upstream.hpp"
@@ -19,7 +19,7 @@ struct BrokerContext {
   net::Network network;
   UpstreamPool pool;
   net::SessionCa& ca;
-  Egress egress;
+  policy::Egress egress;
   Needles needles;
   std::string authority;                // "127.0.0.1:PORT"
   std::size_t collected = 0;            // bytes of bodies that were read before their requests were judged

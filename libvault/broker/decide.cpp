@@ -1,5 +1,5 @@
 #include "broker/stages.hpp"
-#include "policy/rule.hpp"
+#include "policy/rule_set.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -19,6 +19,8 @@ Refusal unmet_refusal(token::Unmet unmet) {
       return {403, "token_method", "the token does not allow this method", "ask whoever narrowed the token"};
     case token::Unmet::path:
       return {403, "token_path", "the token does not allow this path", "ask whoever narrowed the token"};
+    case token::Unmet::depth:
+      return {403, "token_depth", "the token was handed on more often than it allows", "ask whoever narrowed the token"};
   }
   return {403, "denied", "denied", ""};
 }
@@ -28,22 +30,72 @@ std::string judged_path(const Request& request) {
   return request.grant != nullptr ? request.target.path : std::string();
 }
 
-/// Where a preset lets %2F stand for a character, a prohibition still holds for both readings.
-policy::Decision decide_both_readings(const provider::Binding& binding, const Request& request) {
-  const auto decision = policy::decide(binding.rules, request.head.method, request.target.path);
-  const auto other = policy::decide(binding.rules, request.head.method, http::with_slashes(request.target.path));
-  const bool prohibited = !other.allowed && other.rule;
-  return decision.allowed && prohibited ? other : decision;
+/// Only what was collected can be read.
+policy::Content content_of(const Request& request, const policy::RuleSet& rules, const std::string& path) {
+  if (!rules.asks_for_body() || !request.has_body()) return {};
+  policy::Questions questions = rules.questions(request.head.method, path);
+  return {request.head.fields, request.collected ? &request.body : nullptr, questions};
 }
 
-Judgement decide_egress(const Egress& egress, const Request& request) {
+std::optional<std::uint64_t> body_size(const Request& request) {
+  if (request.collected) return request.body.size();
+  if (!request.has_body()) return 0;
+  const auto& framing = request.head.framing;
+  return framing.kind == http::Framing::Kind::length ? std::optional(framing.length) : std::nullopt;
+}
+
+policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const Request& request,
+                     const std::string& path, std::chrono::system_clock::time_point now) {
+  const auto content = content_of(request, rules, path);
+  policy::Facts facts;
+  facts.credential = request.credential();
+  facts.host = request.upstream.host;
+  facts.method = request.head.method;
+  facts.path = path;
+  facts.query = request.target.has_query ? &request.target.query : nullptr;
+  facts.fields = &request.head.fields;
+  facts.content = &content;
+  facts.body_size = body_size(request);
+  facts.time = policy::LocalTime::of(now);
+  if (rules.asks_for_history()) {
+    facts.history =
+        session.history().of(facts.credential, facts.host, facts.path, SessionHistory::Clock::now());
+  }
+  return rules.decide(facts);
+}
+
+/// Where a preset lets %2F stand for a character, what a rule takes away is taken away from both readings.
+policy::Decision ask_both_readings(SessionState& session, const policy::RuleSet& rules, const Request& request,
+                                   std::chrono::system_clock::time_point now) {
+  const auto decision = ask(session, rules, request, request.target.path, now);
+  const auto slashed = http::with_slashes(request.target.path);
+  if (slashed == request.target.path) return decision;
+  const auto other = ask(session, rules, request, slashed, now);
+  return other.rule && other.effect > decision.effect ? other : decision;
+}
+
+Refusal policy_denied(const std::string& reason, const std::string& hint) {
+  return {403, "policy_denied", "the policy does not allow this request (" + reason + ")", hint};
+}
+
+Judgement decide_egress(SessionState& session, const policy::Egress& egress, const Request& request,
+                        std::chrono::system_clock::time_point now) {
   const auto& upstream = request.upstream;
-  if (egress.permits(upstream.host, upstream.port)) return {"egress " + egress.text(), std::nullopt};
-  return {"", Refusal{403, "egress_denied", "this session may not reach " + upstream.authority(),
-                      "its egress is " + egress.text() + ": \"agentvault exec --egress\" names other hosts"}};
+  if (!egress.permits(upstream.host, upstream.port)) {
+    return {"", Refusal{403, "egress_denied", "this session may not reach " + upstream.authority(),
+                        "its egress is " + egress.text() + ": \"agentvault exec --egress\" names other hosts"}};
+  }
+  // What is open otherwise, a rule can take away. Of a tunnel only the host is known.
+  const auto& rules = session.bare_rules();
+  const auto decision = ask(session, rules, request, request.target.path, now);
+  if (!decision.rule || decision.allowed()) return {"egress " + egress.text(), std::nullopt};
+  const auto reason = rules.explain(decision);
+  if (decision.effect == policy::Effect::approve) return {reason, std::nullopt, true};
+  return {reason, policy_denied(reason, "\"agentvault policy show\" lists the rules")};
 }
 
-Judgement decide_credential(const Request& request) {
+Judgement decide_credential(SessionState& session, const Request& request,
+                            std::chrono::system_clock::time_point now) {
   const auto& grant = *request.grant;
   const auto& binding = grant.binding;
   if (grant.suspended()) {
@@ -54,11 +106,19 @@ Judgement decide_credential(const Request& request) {
     return {"", Refusal{403, "outside_base", "the path is not under " + binding.base,
                         "the credential is bound to " + binding.origin.text() + binding.base}};
   }
-  const auto decision = decide_both_readings(binding, request);
-  const auto reason = policy::explain(decision);
-  if (decision.allowed) return {reason, std::nullopt};
-  return {reason, Refusal{403, "policy_denied", "the policy does not allow this request (" + reason + ")",
-                          "\"agentvault show " + grant.name + "\" lists the rules"}};
+  const auto decision = ask_both_readings(session, grant.rules, request, now);
+  const auto reason = grant.rules.explain(decision);
+  if (decision.effect != policy::Effect::deny) return {reason, std::nullopt, !decision.allowed()};
+  return {reason, policy_denied(reason, "\"agentvault show " + grant.name + "\" lists the rules")};
+}
+
+/// For rules that look back.
+void remember(SessionState& session, const Request& request, const Judgement& judgement) {
+  if (!judgement.refusal && !judgement.asks) {
+    session.history().allowed(request.credential(), request.upstream.host, request.target.path);
+  } else if (judgement.refusal && judgement.refusal->status == 403) {
+    session.history().denied(SessionHistory::Clock::now());
+  }
 }
 
 }  // namespace
@@ -73,7 +133,15 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
   return std::nullopt;
 }
 
-Judgement decide(SessionState& session, const Egress& egress, const Request& request,
+std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request) {
+  if (auto withdrawn = session.withdrawals().judge(request.credential(), request.token_ids)) return withdrawn;
+  const auto now = std::chrono::system_clock::now();
+  return (request.grant != nullptr ? decide_credential(session, request, now)
+                                   : decide_egress(session, egress, request, now))
+      .refusal;
+}
+
+Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now) {
   if (auto refusal = judge_token(session, request, now)) return {"", std::move(refusal)};
   const std::string path = judged_path(request);
@@ -81,7 +149,10 @@ Judgement decide(SessionState& session, const Egress& egress, const Request& req
     const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, reading};
     if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
   }
-  return request.grant != nullptr ? decide_credential(request) : decide_egress(egress, request);
+  auto judgement = request.grant != nullptr ? decide_credential(session, request, now)
+                                            : decide_egress(session, egress, request, now);
+  remember(session, request, judgement);
+  return judgement;
 }
 
 }  // namespace agentvault::broker

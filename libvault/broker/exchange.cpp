@@ -26,6 +26,7 @@ constexpr std::array kOfEncodedBody{"content-encoding", "content-md5", "content-
 Exchange::Exchange(BrokerContext& context, ExchangeClient& client, Request request)
     : session_(context.session),
       pool_(context.pool),
+      egress_(context.egress),
       client_(client),
       request_(std::move(request)),
       scrubber_(context.needles),
@@ -125,6 +126,11 @@ http::Fields Exchange::scrubbed_fields(const http::Fields& fields) {
 
 void Exchange::pass_on_head(const http::ResponseHead& head, const http::Framing& framing) {
   status_ = head.status;
+  if (request_.model_call) {
+    const auto* type = head.fields.find("content-type");
+    const bool stream = type != nullptr && lower(*type).starts_with("text/event-stream");
+    usage_.emplace(request_.grant->metering.shape, stream);
+  }
   http::Fields fields = scrubbed_fields(head.fields);
   // Written anew, since an upstream could spell something else in its zeros.
   const auto* length = head.fields.find("content-length");
@@ -168,14 +174,12 @@ void Exchange::pass_on_upgrade(const http::ResponseHead& head) {
 /// Decodes and scrubs. False: the upstream broke the rules.
 bool Exchange::clean(ByteView bytes, std::string& out) {
   if (websocket_) return websocket_->feed(bytes, out);
-  if (!decoder_) {
-    scrubber_.feed(bytes, out);
-    return true;
-  }
-  return decoder_->feed(bytes, [&](ByteView part) {
+  const auto pass = [&](ByteView part) {
+    if (usage_) usage_->feed(part);
     scrubber_.feed(part, out);
     return true;
-  });
+  };
+  return decoder_ ? decoder_->feed(bytes, pass) : pass(bytes);
 }
 
 void Exchange::emit(const std::string& clean) {
@@ -269,7 +273,7 @@ void Exchange::abandon(const std::string& why) {
 }
 
 void Exchange::enforce_withdrawals() {
-  const auto refusal = session_.withdrawals().judge(request_.credential(), request_.token_ids);
+  const auto refusal = judge_again(session_, egress_, request_);
   if (!refusal) return;
   abandon(refusal->code);
   if (head_passed_on_) return client_.exchange_broken();
@@ -286,6 +290,7 @@ void Exchange::settle(const std::string& ended) {
     ++grant.reflections;
     log::warning("the secret of " + grant.name + " came back in a response and was taken out");
   }
+  settle_budget(session_, request_, {ready_, status_, ended == "complete", usage_ ? usage_->finish() : std::nullopt});
   const auto took = std::chrono::steady_clock::now() - began_;
   try {
     session_.segment().write(audit::RequestSettled{

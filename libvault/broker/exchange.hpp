@@ -9,6 +9,7 @@
 
 #include "broker/context.hpp"
 #include "broker/deadline.hpp"
+#include "broker/model_call.hpp"
 #include "broker/request.hpp"
 #include "broker/websocket_scrubber.hpp"
 #include "http/content_decoder.hpp"
@@ -73,11 +74,13 @@ class Exchange final : public UpstreamUser {
 
   SessionState& session_;
   UpstreamPool& pool_;
+  const policy::Egress& egress_;
   ExchangeClient& client_;
   Request request_;
   Scrubber scrubber_;
   std::unique_ptr<http::ContentDecoder> decoder_;  // null: identity
   std::unique_ptr<WebSocketScrubber> websocket_;   // after a 101
+  std::optional<UsageReader> usage_;               // of a model whose use is limited
   UpstreamConnection* upstream_ = nullptr;
   bool ready_ = false;
   bool tried_again_ = false;

@@ -1,17 +1,15 @@
 #include "broker/json_body.hpp"
 
 #include <iterator>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <vector>
+
+#include "http/json_walker.hpp"
 
 namespace agentvault::broker {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::size_t kMaxDepth = 64;
 
 /// Reads a text byte by byte and tells how far the parser has come.
 class CountingIterator {
@@ -37,93 +35,42 @@ class CountingIterator {
   std::size_t* count_;
 };
 
-/// Follows the document: refuses what two servers could read differently, and notes where the wanted text ends.
-class Follower final : public json::json_sax_t {
+/// Notes where the wanted text ends.
+class Follower final : public http::JsonWalker {
  public:
   Follower(const json::json_pointer& wanted, const std::size_t& read) : read_(read) {
     for (auto rest = wanted; !rest.empty(); rest = rest.parent_pointer()) wanted_.insert(wanted_.begin(), rest.back());
   }
 
-  const std::string& reason() const { return reason_; }
   /// Behind the closing quote, and what stands between the quotes.
   const std::optional<std::pair<std::size_t, std::string>>& found() const { return found_; }
 
-  bool null() override { return other_value(); }
-  bool boolean(bool) override { return other_value(); }
-  bool number_integer(number_integer_t) override { return other_value(); }
-  bool number_unsigned(number_unsigned_t) override { return other_value(); }
-  bool number_float(number_float_t, const string_t&) override { return other_value(); }
-  bool binary(binary_t&) override { return other_value(); }
-  bool string(string_t& value) override {
-    if (levels_.empty()) return refuse("it is no JSON object");
-    begin_value();
-    if (at_wanted()) found_ = {read_, value};
-    return true;
-  }
-
-  bool start_object(std::size_t) override { return open(true); }
-  bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return levels_.empty() ? refuse("it is no JSON object") : open(false); }
-  bool end_array() override { return close(); }
-  bool key(string_t& name) override {
-    auto& level = levels_.back();
-    if (!level.keys.insert(name).second) return refuse("a key stands there twice");
-    level.name = name;
-    return true;
-  }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
-    return refuse("it is no JSON");
-  }
-
  private:
-  struct Level {
-    bool is_object;
-    std::set<std::string> keys;
-    std::string name;       // of the current member
-    std::size_t count = 0;  // of an array's elements so far
-  };
-
-  bool refuse(const char* reason) {
-    if (reason_.empty()) reason_ = reason;
-    return false;
+  bool on_text(const std::string& text) override {
+    if (levels().empty()) return refuse("it is no JSON object");
+    if (at_wanted()) found_ = {read_, text};
+    return true;
   }
-
-  /// The next element of an array is named by its number.
-  void begin_value() {
-    if (!levels_.empty() && !levels_.back().is_object) levels_.back().name = std::to_string(levels_.back().count++);
-  }
+  bool on_number(double) override { return other_value(); }
+  bool on_flag(bool) override { return other_value(); }
+  bool on_null() override { return other_value(); }
+  bool on_container(bool is_object) override { return levels().empty() ? is_object || other_value() : other_value(); }
 
   bool at_wanted() const {
-    if (levels_.size() != wanted_.size()) return false;
-    for (std::size_t i = 0; i < levels_.size(); ++i) {
-      if (levels_[i].name != wanted_[i]) return false;
+    if (levels().size() != wanted_.size()) return false;
+    for (std::size_t i = 0; i < levels().size(); ++i) {
+      if (levels()[i].name != wanted_[i]) return false;
     }
     return true;
   }
 
   bool other_value() {
-    if (levels_.empty()) return refuse("it is no JSON object");
-    begin_value();
+    if (levels().empty()) return refuse("it is no JSON object");
     return at_wanted() ? refuse("something else than a text stands where the key goes") : true;
-  }
-
-  bool open(bool is_object) {
-    begin_value();
-    if (!levels_.empty() && at_wanted()) return refuse("something else than a text stands where the key goes");
-    if (levels_.size() == kMaxDepth) return refuse("it is nested too deeply");
-    levels_.push_back({is_object, {}, "", 0});
-    return true;
-  }
-
-  bool close() {
-    levels_.pop_back();
-    return true;
   }
 
   std::vector<std::string> wanted_;
   const std::size_t& read_;
-  std::vector<Level> levels_;
-  std::string reason_;
   std::optional<std::pair<std::size_t, std::string>> found_;
 };
 

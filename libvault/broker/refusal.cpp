@@ -49,6 +49,8 @@ const char* reason_phrase(int status) {
       return "Expectation Failed";
     case 421:
       return "Misdirected Request";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 501:
@@ -73,6 +75,7 @@ std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_bod
   out += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   if (refusal.status == 401) out += "WWW-Authenticate: Bearer realm=\"agentvault\", Basic realm=\"agentvault\"\r\n";
   if (refusal.status == 407) out += "Proxy-Authenticate: Basic realm=\"agentvault\"\r\n";
+  if (refusal.retry_after > 0) out += "Retry-After: " + std::to_string(refusal.retry_after) + "\r\n";
   if (!keep_alive) out += "Connection: close\r\n";
   out += "\r\n";
   return with_body ? out + body : out;

@@ -1,6 +1,7 @@
 // What the broker itself says to the agent: JSON with error.code, error.message and error.hint.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace agentvault::broker {
@@ -10,6 +11,7 @@ struct Refusal {
   std::string code;     // stable, for programs
   std::string message;  // one sentence
   std::string hint;     // the next step
+  std::uint64_t retry_after = 0;  // seconds; 0: it is not a matter of time
 };
 
 /// Said in several places in the same words.

@@ -36,10 +36,18 @@ struct Request {
   std::string basic_user;                  // the other side of Basic authentication, as the client gave it
   std::string basic_pass;
   std::size_t path_hole = 0;  // injection into the path: where the secret goes
-  bool collected = false;     // the body was read before the request was judged, since a key may go there
+  bool collected = false;     // the body was read before the request was judged: a key goes there, or a rule asks
   std::string body;           // then all of it
   BodyAround body_around;     // and what is left of it without the token
+  std::optional<Reservation> reservation;  // what was counted against budgets
+  bool model_call = false;                 // what it uses is in its answer
+  std::optional<provider::Price> price;    // of the model
 
+  bool has_body() const {
+    using Kind = http::Framing::Kind;
+    const auto& framing = head.framing;
+    return framing.kind != Kind::none && !(framing.kind == Kind::length && framing.length == 0);
+  }
   bool has_body_hole() const {
     return grant != nullptr && grant->binding.inject.place.kind == provider::Place::Kind::body;
   }

@@ -14,16 +14,11 @@ bool is_own_authority(const std::string& host, const std::string& authority) {
   return equal_ignoring_case(host, authority) || equal_ignoring_case(host, "localhost" + port);
 }
 
-bool has_body(const http::RequestHead& head) {
-  using Kind = http::Framing::Kind;
-  return head.framing.kind != Kind::none && !(head.framing.kind == Kind::length && head.framing.length == 0);
-}
-
 std::optional<Refusal> judge_form(Request& request) {
   const auto& fields = request.head.fields;
   if (fields.lists("upgrade", "websocket")) {
     // RFC 6455 section 4.1. Every other upgrade is one of this connection only, and dropped.
-    if (request.head.method != "GET" || has_body(request.head) || !fields.lists("connection", "upgrade") ||
+    if (request.head.method != "GET" || request.has_body() || !fields.lists("connection", "upgrade") ||
         fields.count("sec-websocket-key") != 1) {
       return Refusal{400, "bad_websocket", "this is no WebSocket handshake",
                      "send GET, Connection and Sec-WebSocket-Key"};
@@ -158,7 +153,7 @@ std::optional<Refusal> route_connect(Request& request) {
   if (!named || !named->port) {
     return Refusal{400, "bad_target", "CONNECT names no host and port", "write it as host:port"};
   }
-  if (has_body(request.head)) {
+  if (request.has_body()) {
     return Refusal{400, "malformed_request", "CONNECT with a body", "send it without one"};
   }
   request.upstream = {named->host, *named->port, false, "", false};

@@ -7,6 +7,7 @@ namespace agentvault::broker {
 namespace {
 
 constexpr std::size_t kMaxRemembered = 256;
+constexpr std::size_t kMostTokenBudgets = 100'000;
 
 std::vector<std::string> describe_chain(const token::Token& token) {
   std::vector<std::string> chain;
@@ -15,6 +16,15 @@ std::vector<std::string> describe_chain(const token::Token& token) {
     if (const auto* agent = std::get_if<token::AgentName>(&caveat)) chain.push_back(agent->name);
   }
   return chain;
+}
+
+std::vector<std::pair<std::string, std::uint64_t>> budgets_of(const token::Token& token) {
+  std::vector<std::pair<std::string, std::uint64_t>> budgets;
+  for (std::size_t i = 0; i < token.caveats.size(); ++i) {
+    const auto* budget = std::get_if<token::Budget>(&token.caveats[i]);
+    if (budget != nullptr) budgets.emplace_back(hex(token::chain_id(token, i + 1)), budget->requests);
+  }
+  return budgets;
 }
 
 std::vector<std::string> revocable_ids(const token::Token& token) {
@@ -37,6 +47,18 @@ SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std:
       segment_(std::move(segment)) {
   key_.hide();
   for (auto& grant : grants_) grant.secret.hide();
+  govern(std::nullopt);
+}
+
+void SessionState::govern(std::optional<policy::AgentPolicy> agent) {
+  agent_ = std::move(agent);
+  const auto* rules = agent_policy();
+  for (auto& grant : grants_) {
+    grant.rules = policy::RuleSet(policy::rules_for(rules, grant.name, grant.binding.rules));
+    if (rules != nullptr && !rules->grants(grant.name)) withdrawals_.drop_credential(grant.name);
+  }
+  // Which hosts may be reached at all is the egress list's to say: rules without a credential only take away.
+  bare_rules_ = policy::RuleSet(policy::rules_for(rules, "", {}));
 }
 
 const VerifiedToken* SessionState::verify(std::string_view text) {
@@ -47,11 +69,24 @@ const VerifiedToken* SessionState::verify(std::string_view text) {
     return nullptr;
   }
   if (verified_.size() >= kMaxRemembered) verified_.clear();
-  VerifiedToken verified{std::move(*token), "", {}, {}};
+  VerifiedToken verified{std::move(*token), "", {}, {}, {}};
   verified.id = hex(verified.token.id);
   verified.ids = revocable_ids(verified.token);
   verified.chain = describe_chain(verified.token);
+  verified.budgets = budgets_of(verified.token);
   return &verified_.emplace(key, std::move(verified)).first->second;
+}
+
+std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& token) {
+  for (const auto& [chain, most] : token.budgets) {
+    const auto spent = spent_.find(chain);
+    if ((spent != spent_.end() ? spent->second : 0) >= most || (spent == spent_.end() && spent_.size() >= kMostTokenBudgets)) {
+      return Refusal{403, "token_budget", "the token's budget is used up (" + std::to_string(most) + " requests)",
+                     "ask whoever narrowed the token"};
+    }
+  }
+  for (const auto& [chain, most] : token.budgets) ++spent_[chain];
+  return std::nullopt;
 }
 
 token::Token SessionState::mint(std::vector<token::Caveat> caveats) {

@@ -11,9 +11,14 @@
 
 #include "audit/segment.hpp"
 #include "base/secret_bytes.hpp"
+#include "broker/history.hpp"
 #include "broker/lease.hpp"
+#include "broker/ledger.hpp"
 #include "broker/withdrawal.hpp"
+#include "policy/document.hpp"
+#include "policy/rule_set.hpp"
 #include "provider/binding.hpp"
+#include "provider/metering.hpp"
 #include "token/token.hpp"
 
 namespace agentvault::broker {
@@ -23,6 +28,9 @@ struct Grant {
   std::string name;
   provider::Binding binding;
   SecretBytes secret;
+
+  policy::RuleSet rules{};  // of policy and preset together
+  provider::Metering metering{};
 
   /// Responses in which the secret came back. Past kMaxReflections the credential is suspended for the session.
   unsigned reflections = 0;
@@ -36,11 +44,27 @@ struct VerifiedToken {
   std::string id;                  // for the log
   std::vector<std::string> chain;  // delegation ids and agent names, for the log
   std::vector<std::string> ids;    // its own and its delegations': by each it can be revoked
+  /// Of each budget caveat: which holders share it, and how many requests they have.
+  std::vector<std::pair<std::string, std::uint64_t>> budgets;
 };
 
 class SessionState {
  public:
   SessionState(Bytes id, std::uint64_t generation, Lease lease, std::vector<Grant> grants, audit::Segment segment);
+
+  /// What the agent may do from now on, in place of what held before; nothing: what the presets allow. Gives no
+  /// credential back, and none that the session was not granted when it began.
+  void govern(std::optional<policy::AgentPolicy> agent);
+  /// Null: the presets alone.
+  const policy::AgentPolicy* agent_policy() const { return agent_ ? &*agent_ : nullptr; }
+  /// For requests that no credential goes with.
+  const policy::RuleSet& bare_rules() const { return bare_rules_; }
+  SessionHistory& history() { return history_; }
+  /// Null: this session counts nothing.
+  Ledger* ledger() { return ledger_ ? &*ledger_ : nullptr; }
+  void set_ledger(Ledger ledger) { ledger_ = std::move(ledger); }
+  /// One request more with this token, if each of its budget caveats allows it.
+  std::optional<Refusal> spend_token_budgets(const VerifiedToken& token);
 
   /// Null: not ours, or not good.
   const VerifiedToken* verify(std::string_view text);
@@ -64,6 +88,11 @@ class SessionState {
   Lease lease_;
   Withdrawals withdrawals_;
   std::vector<Grant> grants_;
+  std::optional<policy::AgentPolicy> agent_;
+  policy::RuleSet bare_rules_;
+  SessionHistory history_;
+  std::optional<Ledger> ledger_;
+  std::unordered_map<std::string, std::uint64_t> spent_;  // of token budgets
   audit::Segment segment_;
   std::uint64_t requests_ = 0;
   std::unordered_set<std::string> minted_;                   // ids

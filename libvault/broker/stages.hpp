@@ -5,9 +5,10 @@
 #include <optional>
 #include <string>
 
-#include "broker/egress.hpp"
+#include "broker/model_call.hpp"
 #include "broker/refusal.hpp"
 #include "broker/request.hpp"
+#include "policy/egress.hpp"
 
 namespace agentvault::broker {
 
@@ -36,7 +37,7 @@ std::optional<Refusal> route_connect(Request& request);
 std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedToken* implied, Request& request);
 /// Chooses the credential, finds the token, verifies it, and takes every authorization of the client's out. Where a
 /// request without any may go bare, no credential remains chosen.
-std::optional<Refusal> authenticate(SessionState& session, const Egress& egress, Request& request);
+std::optional<Refusal> authenticate(SessionState& session, const policy::Egress& egress, Request& request);
 /// A request that no credential goes with: it must not carry a token.
 std::optional<Refusal> authenticate_plain(Request& request);
 
@@ -47,10 +48,29 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
 struct Judgement {
   std::string reason;  // for the log: what allowed it
   std::optional<Refusal> refusal;
+  bool asks = false;  // not refused, but a person must approve it first
 };
 /// judge_token(), caveats, and then: base path and rules, or egress for a request without a credential.
-Judgement decide(SessionState& session, const Egress& egress, const Request& request,
+Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now);
+
+/// Whether what is under way would still be allowed: withdrawals, egress, rules. What a rule would now have approved goes
+/// on.
+std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request);
+
+/// Whether a budget needs to see the body of such a request.
+bool meters_models(const SessionState& session, const Request& request, const Grant& grant);
+/// Counts a request with a credential against every budget that limits it, before it is forwarded.
+std::optional<Refusal> reserve(SessionState& session, Request& request, std::chrono::system_clock::time_point now);
+
+/// How a request that was reserved has ended.
+struct Outcome {
+  bool forwarded = false;
+  int status = 0;
+  bool complete = false;
+  std::optional<ModelTokens> tokens;  // as the response says
+};
+void settle_budget(SessionState& session, const Request& request, const Outcome& outcome);
 
 /// Writes the decision to the audit log. A refusal here means: it could not be written, forward nothing.
 std::optional<Refusal> record(SessionState& session, const Request& request, const Judgement& judgement);

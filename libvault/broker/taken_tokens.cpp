@@ -32,12 +32,6 @@ constexpr std::array kOverrides{"x-http-method-override",
 /// Four letters may stand in any path or cookie; what follows them in a token is much longer.
 constexpr std::ptrdiff_t kShortestTokenBody = 32;
 
-bool same_name(std::string_view sent, std::string_view listed) {
-  return sent.size() == listed.size() && std::equal(sent.begin(), sent.end(), listed.begin(), [](char a, char b) {
-           return (a == '_' ? '-' : to_lower(a)) == (b == '_' ? '-' : to_lower(b));
-         });
-}
-
 bool is_token_of_ours(std::string_view value) {
   return value.starts_with(token::kPrefix);
 }
@@ -60,11 +54,11 @@ class Taker {
       : places_(std::move(places)), request_(request), taken_(taken) {}
 
   void take_field(const http::Field& field) {
-    const bool is_authorization = same_name(field.name, "authorization");
+    const bool is_authorization = http::same_field_name(field.name, "authorization");
     if (is_authorization && take_authorization(field.value)) return;
     if (const auto* place = header_place(field)) return note(inside_pattern(field.value, place->pattern), true);
     const bool is_key = std::any_of(kKeyHeaders.begin(), kKeyHeaders.end(),
-                                    [&](const char* name) { return same_name(field.name, name); });
+                                    [&](const char* name) { return http::same_field_name(field.name, name); });
     if (is_authorization || is_key) note(field.value, false);
   }
 
@@ -89,7 +83,7 @@ class Taker {
   const Place* header_place(const http::Field& field) const {
     const Place* found = nullptr;
     for (const auto& place : places_) {
-      if (place.kind != Place::Kind::header || !same_name(field.name, place.name)) continue;
+      if (place.kind != Place::Kind::header || !http::same_field_name(field.name, place.name)) continue;
       if (is_token_of_ours(inside_pattern(field.value, place.pattern))) return &place;
       found = &place;
     }
@@ -248,14 +242,14 @@ void remove_authorization(http::Fields& fields, const provider::Binding* binding
     }
   }
   std::erase_if(fields.list(), [&](const auto& field) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return same_name(field.name, name); });
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return http::same_field_name(field.name, name); });
   });
 }
 
 void remove_overrides(http::Fields& fields) {
   std::erase_if(fields.list(), [](const auto& field) {
     return std::any_of(kOverrides.begin(), kOverrides.end(),
-                       [&](const char* name) { return same_name(field.name, name); });
+                       [&](const char* name) { return http::same_field_name(field.name, name); });
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "broker/stages.hpp"
 
 namespace agentvault::broker {
 
@@ -75,9 +76,7 @@ void Tunnel::on_failure(const std::string& reason) {
 }
 
 void Tunnel::enforce_withdrawals() {
-  if (const auto refusal = context_.session.withdrawals().judge(request_.credential(), request_.token_ids)) {
-    stop(refusal->code);
-  }
+  if (const auto refusal = judge_again(context_.session, context_.egress, request_)) stop(refusal->code);
 }
 
 void Tunnel::stop(const std::string& why) {

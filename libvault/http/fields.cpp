@@ -37,6 +37,12 @@ bool is_token_character(char c) {
   return is_alphanumeric(c) || (c != '\0' && std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos);
 }
 
+bool same_field_name(std::string_view a, std::string_view b) {
+  const auto plain = [](char c) { return c == '_' ? '-' : to_lower(c); };
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return plain(x) == plain(y); });
+}
+
 bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), is_token_character);
 }

@@ -34,6 +34,8 @@ class Fields {
 /// RFC 9110, section 5.6.2.
 bool is_token_character(char c);
 bool is_token(std::string_view text);
+/// Without case, and with `_` for `-`, as some stacks read names.
+bool same_field_name(std::string_view a, std::string_view b);
 /// No control characters but a tab (RFC 9110, section 5.5).
 bool is_field_value(std::string_view text);
 

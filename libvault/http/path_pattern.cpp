@@ -2,36 +2,13 @@
 
 #include <variant>
 
+#include "base/text.hpp"
 #include "http/target.hpp"
 
 namespace agentvault::http {
 namespace {
 
 constexpr std::size_t kMaxPattern = 1024;
-
-/// One segment against one glob; linear, since only the last star is ever revisited.
-bool segment_matches(std::string_view glob, std::string_view segment) {
-  std::size_t g = 0;
-  std::size_t s = 0;
-  std::size_t star = std::string_view::npos;
-  std::size_t retry = 0;
-  while (s < segment.size()) {
-    if (g < glob.size() && glob[g] == '*') {
-      star = g++;
-      retry = s;
-    } else if (g < glob.size() && glob[g] == segment[s]) {
-      ++g;
-      ++s;
-    } else if (star != std::string_view::npos) {
-      g = star + 1;
-      s = ++retry;
-    } else {
-      return false;
-    }
-  }
-  while (g < glob.size() && glob[g] == '*') ++g;
-  return g == glob.size();
-}
 
 std::string_view take_segment(std::string_view& path) {
   const auto slash = path.find('/');
@@ -61,7 +38,7 @@ bool PathPattern::matches(std::string_view path) const {
     pattern.remove_prefix(1);
     path.remove_prefix(1);
     if (pattern == "**") return true;
-    if (!segment_matches(take_segment(pattern), take_segment(path))) return false;
+    if (!glob_matches(take_segment(pattern), take_segment(path))) return false;
   }
   return pattern.empty() && path.empty();
 }

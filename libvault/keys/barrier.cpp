@@ -37,7 +37,7 @@ std::uint64_t counter_of(tpm::Tpm& tpm, const store::VaultRow& vault) {
 }  // namespace
 
 void Vault::barrier(Change change) {
-  auto& [next, new_master, answered] = change;
+  auto& [next, new_master, answered, news] = change;
   auto& stage = next.stage;
   const auto& vault = snapshot_.vault;
   require_finished();
@@ -55,7 +55,7 @@ void Vault::barrier(Change change) {
   stage.previous.assign(predecessor.begin(), predecessor.end());
   finish_stage(*tpm_, new_master ? *new_master : master_, auth_ ? &*auth_ : nullptr, next);
 
-  database_.write_stage(next, answered);
+  database_.write_stage(next, answered, news);
   snapshot_ = std::move(next);
   if (new_master) master_ = std::move(*new_master);
   std::optional<Error> unfinished;

@@ -1,6 +1,7 @@
 // What a person changes in an open vault.
 #include <algorithm>
 #include <chrono>
+#include <tuple>
 
 #include "base/error.hpp"
 #include "keys/credential_box.hpp"
@@ -11,6 +12,8 @@
 
 namespace agentvault::keys {
 namespace {
+
+constexpr std::size_t kMostPolicies = std::size_t{512} << 10;  // bytes of all together
 
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -68,7 +71,7 @@ void Vault::remove(const std::string& name) {
 
 void Vault::rekey(Change& change) const {
   MasterKey fresh = MasterKey::generate(tpm_->random());
-  auto& [vault, stage, credentials, revoked] = change.next;
+  auto& [vault, stage, credentials, revoked, policies] = change.next;
   for (auto& row : credentials) seal_credential(fresh, vault.id, row, open_credential(master_, vault.id, row));
   if (!stage.counter_key.empty()) wrap_counter_key(fresh, unwrap_counter_key(master_, stage), stage);
   if (!stage.recovery_salt.empty()) wrap_recovery_key(fresh, unwrap_recovery_key(master_, stage), stage);
@@ -99,6 +102,22 @@ void Vault::readmit(const std::string& agent) {
   store::Snapshot next = snapshot_;
   std::erase(next.revoked_agents, agent);
   write(std::move(next));
+}
+
+void Vault::set_policies(std::vector<store::PolicyRow> policies, const std::vector<std::string>& readmitted) {
+  std::sort(policies.begin(), policies.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.path, a.agent) < std::tie(b.path, b.agent);
+  });
+  std::size_t size = 0;
+  for (const auto& row : policies) size += row.path.size() + row.agent.size() + row.text.size();
+  if (size > kMostPolicies) {
+    throw Error(ErrorKind::usage, "the vault's policies would be larger than 512 KiB together",
+                "\"agentvault policy show --all\" lists them, \"agentvault policy trust --remove FILE\" takes one out");
+  }
+  Change change{snapshot_, std::nullopt, {}, true};
+  change.next.policies = std::move(policies);
+  for (const auto& agent : readmitted) std::erase(change.next.revoked_agents, agent);
+  barrier(std::move(change));
 }
 
 void Vault::change_pin(const SecretBytes& pin) {

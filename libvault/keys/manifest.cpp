@@ -20,7 +20,7 @@ Digest row_hash(const store::CredentialRow& row) {
 }  // namespace
 
 Bytes manifest_input(const store::Snapshot& snapshot) {
-  const auto& [vault, stage, credentials, revoked_agents] = snapshot;
+  const auto& [vault, stage, credentials, revoked_agents, policies] = snapshot;
   ByteWriter out;
   out.text("agentvault manifest 1");
   out.blob(vault.id).text(vault.tpm).blob(vault.storage_root).blob(vault.counter).blob(vault.stage_register);
@@ -33,6 +33,10 @@ Bytes manifest_input(const store::Snapshot& snapshot) {
   for (const auto& row : credentials) out.blob(row.id).u64(row.version).raw(row_hash(row));
   out.u64(revoked_agents.size());
   for (const auto& agent : revoked_agents) out.text(agent);
+  // Without policies as before there were any: older vaults still verify.
+  if (policies.empty()) return out.bytes();
+  out.u64(policies.size());
+  for (const auto& row : policies) out.text(row.path).text(row.agent).raw(sha256(as_bytes(row.text)));
   return out.bytes();
 }
 

@@ -24,4 +24,8 @@ SecretBytes MasterKey::credential_key(ByteView credential_id) const {
   return hkdf_sha256(key_, ByteWriter().text("agentvault credential").blob(credential_id).bytes());
 }
 
+SecretBytes MasterKey::announcement_key(ByteView session_id) const {
+  return hkdf_sha256(key_, ByteWriter().text("agentvault announcement").blob(session_id).bytes());
+}
+
 }  // namespace agentvault::keys

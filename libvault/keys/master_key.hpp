@@ -18,6 +18,8 @@ class MasterKey {
   SecretBytes counter_key_wrapping() const;
   SecretBytes recovery_key_wrapping() const;
   SecretBytes credential_key(ByteView credential_id) const;
+  /// With it a running session checks what it is told of policies.
+  SecretBytes announcement_key(ByteView session_id) const;
 
  private:
   SecretBytes key_;

@@ -98,6 +98,8 @@ void write_backup(const MasterKey& master, const store::Snapshot& snapshot, cons
   }
   head.u64(snapshot.revoked_agents.size());
   for (const auto& agent : snapshot.revoked_agents) head.text(agent);
+  if (!snapshot.policies.empty()) head.u64(snapshot.policies.size());
+  for (const auto& row : snapshot.policies) head.text(row.path).text(row.agent).text(row.text);
   ByteWriter out;
   out.raw(as_bytes(kMagic)).raw(snapshot.stage.recovery_salt);
   const Bytes associated = ByteWriter().text(kHeadLabel).raw(out.bytes()).bytes();
@@ -142,6 +144,13 @@ Backup Backup::open(const std::filesystem::path& file, const PinSource& passphra
     if (!std::equal(actual.begin(), actual.end(), hash.begin())) damaged();
   }
   for (std::uint64_t left = fields.u64(); left > 0; --left) backup.revoked_agents_.push_back(fields.text());
+  if (!fields.done()) {
+    for (std::uint64_t left = fields.u64(); left > 0; --left) {
+      std::string path = fields.text();
+      std::string agent = fields.text();
+      backup.policies_.push_back({std::move(path), std::move(agent), fields.text()});
+    }
+  }
   if (!fields.done() || !reader.done()) damaged();
   auto& agents = backup.revoked_agents_;
   if (!std::all_of(agents.begin(), agents.end(), valid_name)) damaged();

@@ -30,6 +30,7 @@ class Backup {
   std::int64_t made() const { return made_; }
   std::size_t size() const { return entries_.size(); }
   const std::vector<std::string>& revoked_agents() const { return revoked_agents_; }
+  const std::vector<store::PolicyRow>& policies() const { return policies_; }
   /// One after the other, so that their secrets need not be in memory all at once.
   void each(const CredentialSink& sink) const;
 
@@ -39,6 +40,7 @@ class Backup {
   SecretBytes key_;
   std::int64_t made_ = 0;
   std::vector<std::string> revoked_agents_;
+  std::vector<store::PolicyRow> policies_;
 };
 
 }  // namespace agentvault::keys

@@ -23,7 +23,7 @@ tpm::DictionaryAttack dictionary_attack_for(const tpm::TransportName& name) {
 }  // namespace
 
 tpm::SealingTerms terms_of(const store::Snapshot& snapshot) {
-  const auto& [vault, stage, credentials, revoked] = snapshot;
+  const auto& [vault, stage, credentials, revoked, policies] = snapshot;
   try {
     return {vault.storage_root, vault.counter, stage.epoch, tpm::PcrSelection::parse(stage.pcrs), stage.pcr_digest};
   } catch (const Error&) {

@@ -109,7 +109,7 @@ void Vault::unseal(const PinSource& pin) {
 /// A software TPM can lose its newest state: then older copies of the vault would open again.
 void Vault::catch_up_counter() {
   if (!protects_against_rollback() || snapshot_.stage.pending) return;
-  const auto& [vault, stage, credentials, revoked] = snapshot_;
+  const auto& [vault, stage, credentials, revoked, policies] = snapshot_;
   std::uint64_t counter = tpm::read_counter(*tpm_, vault.storage_root, vault.counter);
   if (counter == stage.epoch) return;
   if (counter > stage.epoch) {
@@ -168,6 +168,12 @@ const store::CredentialRow* Vault::find(const std::string& name) const {
 
 SecretBytes Vault::secret_of(const store::CredentialRow& row) const {
   return open_credential(master_, snapshot_.vault.id, row);
+}
+
+SecretBytes Vault::budget_key() const {
+  constexpr std::string_view label = "agentvault budget";
+  if (!protects_against_rollback()) return hkdf_sha256(master_.key(), as_bytes(label));
+  return hkdf_sha256(unwrap_counter_key(master_, snapshot_.stage).private_der(), as_bytes(label));
 }
 
 bool Vault::is_revoked(const std::string& agent) const {

@@ -66,6 +66,12 @@ class Vault {
   void rotate(const std::optional<tpm::PcrSelection>& pcrs = std::nullopt);
   /// Gives back what a revocation took from an agent. Takes nothing away: no barrier.
   void readmit(const std::string& agent);
+  /// A barrier. All policies from now on, one for each path and agent. Agents in `readmitted` get back what a revocation
+  /// took from them. Throws Error(usage) for more than sessions take (512 KiB).
+  void set_policies(std::vector<store::PolicyRow> policies, const std::vector<std::string>& readmitted);
+  /// Whether running sessions may not have been told of this vault's policies, and that they have.
+  bool has_news() { return database_.has_news(); }
+  void clear_news() { database_.clear_news(snapshot_.stage); }
   /// A barrier.
   void change_pin(const SecretBytes& pin);
   /// A barrier, unless none was set before. `old`: asked where one is set. Throws Error(pin) when it is not that one.
@@ -74,6 +80,8 @@ class Vault {
   void backup(const std::filesystem::path& file);
   bool is_backed_up(const store::CredentialRow& row) { return database_.is_backed_up(row); }
 
+  /// For what is counted outside of the manifest (schemas/budget.md).
+  SecretBytes budget_key() const;
   const MasterKey& master() const { return master_; }
   tpm::Tpm& tpm() { return *tpm_; }
 
@@ -83,6 +91,7 @@ class Vault {
     store::Snapshot next;
     std::optional<MasterKey> master;  // another one than now
     std::vector<store::Intent> answered = {};
+    bool news = false;  // to running sessions
   };
 
   Vault(VaultPaths paths, bool locked);

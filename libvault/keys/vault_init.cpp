@@ -128,6 +128,7 @@ store::Snapshot first_snapshot(tpm::Tpm& tpm, const NewVault& wanted, const Mast
   }
   add_credentials(wanted, master, snapshot);
   snapshot.revoked_agents = wanted.revoked_agents;
+  snapshot.policies = wanted.policies;
   finish_stage(tpm, master, auth ? &*auth : nullptr, snapshot);
   return snapshot;
 }

@@ -31,6 +31,7 @@ struct NewVault {
   /// What the vault holds from the start (a restore).
   CredentialSource credentials = {};
   std::vector<std::string> revoked_agents = {};
+  std::vector<store::PolicyRow> policies = {};
 };
 
 /// Throws Error(failed) when there is something at this place that no vault can be made over.

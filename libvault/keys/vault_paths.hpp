@@ -14,6 +14,7 @@ struct VaultPaths {
   std::filesystem::path tpm() const { return directory / "tpm"; }
   std::filesystem::path sessions() const { return directory / "sessions"; }
   std::filesystem::path audit() const { return directory / "audit"; }
+  std::filesystem::path budget(const std::string& agent) const { return directory / "budgets" / agent; }
 
   /// Throws Error(not_found) without the folder, Error(failed) when it belongs to somebody else; takes away permissions
   /// that others have.

@@ -2,31 +2,191 @@
 
 #include <algorithm>
 
+#include "base/encoding.hpp"
+#include "base/text.hpp"
+
 namespace agentvault::policy {
 namespace {
 
-bool matches(const Rule& rule, std::string_view method, std::string_view path) {
-  const bool method_fits = std::any_of(rule.methods.begin(), rule.methods.end(),
-                                       [&](const auto& listed) { return listed == "*" || listed == method; });
-  return method_fits &&
-         std::any_of(rule.paths.begin(), rule.paths.end(), [&](const auto& pattern) { return pattern.matches(path); });
+/// Several answers about one request: no beats all, unknown beats yes.
+class Conjunction {
+ public:
+  void add(Match match) {
+    if (result_ == Match::no || match == Match::no) {
+      result_ = Match::no;
+    } else if (match == Match::unknown) {
+      result_ = Match::unknown;
+    }
+  }
+  Match result() const { return result_; }
+
+ private:
+  Match result_ = Match::yes;
+};
+
+Match match_query(const Facts& facts, const std::map<std::string, Values>& wanted) {
+  Conjunction all;
+  const auto fields = read_form(facts.query != nullptr ? *facts.query : "");
+  for (const auto& [name, values] : wanted) all.add(fields ? match_field(*fields, name, values) : Match::unknown);
+  return all.result();
+}
+
+Match match_header(const http::Fields* fields, const std::string& name, const Values& values) {
+  const http::Field* found = nullptr;
+  if (fields != nullptr) {
+    for (const auto& field : fields->list()) {
+      if (!http::same_field_name(field.name, name)) continue;
+      if (found != nullptr || !equal_ignoring_case(field.name, name)) return Match::unknown;
+      found = &field;
+    }
+  }
+  return found == nullptr ? values.match_missing() : values.match_text(found->value);
+}
+
+/// Operations may also stand in the query (GraphQL over HTTP, GET).
+std::optional<std::set<Operation>> operations_of(const Facts& facts) {
+  auto operations = facts.content != nullptr ? facts.content->operations() : std::nullopt;
+  if (!operations || facts.query == nullptr) return operations;
+  const auto fields = read_form(*facts.query);
+  if (!fields) return std::nullopt;
+  const auto document = fields->find("query");
+  if (document == fields->end()) return fields->contains("extensions") ? std::nullopt : operations;
+  if (document->second.size() != 1) return std::nullopt;
+  const auto found = graphql_operations(document->second.front());
+  if (!found) return std::nullopt;
+  operations->insert(found->begin(), found->end());
+  return operations;
+}
+
+/// A rule that allows must list all of them, one that denies any.
+Match match_operations(const Facts& facts, const std::set<Operation>& listed, bool all) {
+  const auto operations = operations_of(facts);
+  if (!operations) return Match::unknown;
+  const auto in_list = [&](Operation operation) { return listed.contains(operation); };
+  if (operations->empty()) return Match::no;
+  const bool yes = all ? std::all_of(operations->begin(), operations->end(), in_list)
+                       : std::any_of(operations->begin(), operations->end(), in_list);
+  return yes ? Match::yes : Match::no;
+}
+
+/// A rule with `max_body` is about requests that are no larger.
+Match match_size(const std::optional<std::uint64_t>& size, std::uint64_t most) {
+  if (!size) return Match::unknown;
+  return *size <= most ? Match::yes : Match::no;
+}
+
+Match match_contents(const Rule& rule, const Facts& facts) {
+  Conjunction all;
+  if (!rule.query.empty()) all.add(match_query(facts, rule.query));
+  for (const auto& [name, values] : rule.headers) all.add(match_header(facts.fields, name, values));
+  const auto content = [&](const auto& ask) { return facts.content != nullptr ? ask(*facts.content) : Match::unknown; };
+  for (const auto& [name, values] : rule.form) {
+    all.add(content([&, &n = name, &v = values](const Content& c) { return c.form(n, v); }));
+  }
+  for (const auto& [pointer, values] : rule.body) {
+    all.add(content([&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
+  }
+  if (!rule.graphql.empty()) all.add(match_operations(facts, rule.graphql, rule.effect == Effect::allow));
+  if (rule.max_body) all.add(match_size(facts.body_size, *rule.max_body));
+  return all.result();
+}
+
+template <class List>
+void add_list(std::vector<std::string>& parts, const char* name, const List& list) {
+  if (!list.empty()) parts.push_back(std::string(name) + " " + printable(join(list, "|")));
+}
+
+void add_values(std::vector<std::string>& parts, const char* name, const std::map<std::string, Values>& all) {
+  for (const auto& [key, values] : all) {
+    parts.push_back(std::string(name) + " " + printable(key) + "=" + describe(values));
+  }
+}
+
+std::string operation_name(Operation operation) {
+  return operation == Operation::query ? "query" : operation == Operation::mutation ? "mutation" : "subscription";
+}
+
+std::string describe(const ApproveWhen& when) {
+  std::vector<std::string> parts;
+  if (when.first_host) parts.emplace_back("a host is new");
+  if (when.first_path) parts.emplace_back("a path is new");
+  if (when.denials_per_minute) {
+    parts.push_back(std::to_string(*when.denials_per_minute) + " denials in a minute");
+  }
+  if (when.hours) parts.push_back("it is " + when.hours->text());
+  return join(parts, " or ");
 }
 
 }  // namespace
 
-Decision decide(const std::vector<Rule>& rules, std::string_view method, std::string_view path) {
-  Decision decision;
-  for (std::size_t i = 0; i < rules.size(); ++i) {
-    if (!matches(rules[i], method, path)) continue;
-    if (rules[i].effect == Effect::deny) return {false, i + 1};
-    if (!decision.rule) decision = {true, i + 1};
+std::string_view name_of(Effect effect) {
+  switch (effect) {
+    case Effect::allow:
+      return "allow";
+    case Effect::approve:
+      return "approve";
+    case Effect::deny:
+      return "deny";
   }
-  return decision;
+  return "deny";
 }
 
-std::string explain(const Decision& decision) {
-  if (!decision.rule) return "no rule matches";
-  return "rule " + std::to_string(*decision.rule) + (decision.allowed ? " (allow)" : " (deny)");
+bool ApproveWhen::holds(const Facts& facts) const {
+  return (first_host && facts.history.first_host) || (first_path && facts.history.first_path) ||
+         (denials_per_minute && facts.history.denials >= *denials_per_minute) || (hours && hours->holds(facts.time));
+}
+
+bool Rule::concerns(std::string_view credential) const {
+  return credentials.empty() || std::find(credentials.begin(), credentials.end(), credential) != credentials.end();
+}
+
+bool Rule::has_method(std::string_view method) const {
+  return methods.empty() || std::any_of(methods.begin(), methods.end(),
+                                        [&](const auto& listed) { return listed == "*" || listed == method; });
+}
+
+bool Rule::has_host(std::string_view host) const {
+  return hosts.empty() || std::any_of(hosts.begin(), hosts.end(), [&](const auto& listed) {
+           return listed.starts_with("*.") ? host.ends_with(std::string_view(listed).substr(1)) : host == listed;
+         });
+}
+
+bool Rule::holds(const Facts& facts) const {
+  if (!has_method(facts.method) || !has_host(facts.host)) return false;
+  if (hours && !hours->holds(facts.time)) return false;
+  const Match match = match_contents(*this, facts);
+  return match == Match::yes || (match == Match::unknown && effect != Effect::allow);
+}
+
+Effect Rule::effect_on(const Facts& facts) const {
+  return effect == Effect::allow && approve_when && approve_when->holds(facts) ? Effect::approve : effect;
+}
+
+Questions Rule::questions() const {
+  Questions questions;
+  for (const auto& [pointer, values] : body) questions.pointers.insert(pointer);
+  questions.graphql = !graphql.empty();
+  questions.body = !body.empty() || !form.empty() || !graphql.empty() || max_body;
+  return questions;
+}
+
+std::string describe(const Rule& rule) {
+  std::vector<std::string> parts{std::string(name_of(rule.effect))};
+  parts.push_back(rule.methods.empty() ? "*" : join(rule.methods, "|"));
+  for (const auto& pattern : rule.paths) parts.push_back(printable(pattern.text()));
+  add_list(parts, "credential", rule.credentials);
+  add_list(parts, "host", rule.hosts);
+  add_values(parts, "query", rule.query);
+  add_values(parts, "header", rule.headers);
+  add_values(parts, "form", rule.form);
+  add_values(parts, "body", rule.body);
+  std::vector<std::string> operations;
+  for (const auto operation : rule.graphql) operations.push_back(operation_name(operation));
+  add_list(parts, "graphql", operations);
+  if (rule.max_body) parts.push_back("body <=" + std::to_string(*rule.max_body) + " bytes");
+  if (rule.hours) parts.push_back("at " + rule.hours->text());
+  if (rule.approve_when) parts.push_back("approve when " + describe(*rule.approve_when));
+  return join(parts, " ");
 }
 
 }  // namespace agentvault::policy

@@ -1,17 +1,15 @@
 #include "provider/preset.hpp"
 
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <set>
 
 #include "base/embedded_file.hpp"
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/text.hpp"
 #include "http/fields.hpp"
+#include "policy/strict_table.hpp"
 
 namespace agentvault {
 extern const EmbeddedFile kPresets[];
@@ -22,81 +20,16 @@ namespace {
 
 constexpr std::size_t kMaxFile = 256 * 1024;
 
+constexpr const char* kHint = "see schemas/presets.md";
+
 [[noreturn]] void bad(const std::string& file, const toml::source_region& where, const std::string& what) {
-  throw Error(ErrorKind::usage, file + ":" + std::to_string(where.begin.line) + ": " + what, "see schemas/presets.md");
+  policy::refuse_toml(file, where, what, kHint);
 }
 
-/// One table, read strictly: every key is asked for, and what was not asked for is an error.
-class Table {
- public:
-  Table(const toml::table& table, const std::string& file) : table_(table), file_(file) {}
-
-  std::string text(const char* key, bool required) {
-    asked_.insert(key);
-    const auto* node = table_.get(key);
-    if (node == nullptr) {
-      if (required) bad(file_, table_.source(), std::string("missing ") + key);
-      return {};
-    }
-    const auto value = node->value_exact<std::string>();
-    if (!value) bad(file_, node->source(), std::string(key) + " is not a string");
-    return *value;
-  }
-
-  std::vector<std::string> texts(const char* key) {
-    asked_.insert(key);
-    const auto* node = table_.get(key);
-    if (node == nullptr) return {};
-    const auto* array = node->as_array();
-    if (array == nullptr) bad(file_, node->source(), std::string(key) + " is not a list");
-    std::vector<std::string> out;
-    for (const auto& item : *array) {
-      const auto value = item.value_exact<std::string>();
-      if (!value) bad(file_, item.source(), std::string(key) + " holds something that is not a string");
-      out.push_back(*value);
-    }
-    return out;
-  }
-
-  bool flag(const char* key) {
-    asked_.insert(key);
-    const auto* node = table_.get(key);
-    if (node == nullptr) return false;
-    const auto value = node->value_exact<bool>();
-    if (!value) bad(file_, node->source(), std::string(key) + " is neither true nor false");
-    return *value;
-  }
-
-  double amount(const char* key) {
-    asked_.insert(key);
-    const auto* node = table_.get(key);
-    const auto value = node != nullptr ? node->value<double>() : std::nullopt;
-    if (!value || !(*value >= 0)) bad(file_, table_.source(), std::string(key) + " is not an amount");
-    return *value;
-  }
-
-  const toml::array* tables(const char* key) {
-    asked_.insert(key);
-    const auto* node = table_.get(key);
-    if (node == nullptr) return nullptr;
-    if (!node->is_array_of_tables()) bad(file_, node->source(), std::string(key) + " is not a list of tables");
-    return node->as_array();
-  }
-
-  void refuse_unknown() const {
-    for (const auto& [key, node] : table_) {
-      if (!asked_.contains(key.str())) bad(file_, key.source(), "unknown key " + printable(key.str()));
-    }
-  }
-
- private:
-  const toml::table& table_;
-  std::string file_;
-  std::set<std::string, std::less<>> asked_;
-};
+using policy::StrictTable;
 
 policy::Rule parse_rule(const toml::table& source, const std::string& file) {
-  Table table(source, file);
+  StrictTable table(source, file, kHint);
   policy::Rule rule;
   const std::string effect = table.text("effect", true);
   if (effect != "allow" && effect != "deny") bad(file, source.source(), "effect is neither allow nor deny");
@@ -115,18 +48,6 @@ policy::Rule parse_rule(const toml::table& source, const std::string& file) {
   return rule;
 }
 
-/// '*' is any run of characters.
-bool matches(std::string_view pattern, std::string_view text) {
-  const auto star = pattern.find('*');
-  if (star == std::string_view::npos) return pattern == text;
-  if (text.substr(0, star) != pattern.substr(0, star)) return false;
-  const auto rest = pattern.substr(star + 1);
-  for (std::size_t from = star; from <= text.size(); ++from) {
-    if (matches(rest, text.substr(from))) return true;
-  }
-  return false;
-}
-
 void check_documentation(const Preset& preset, const std::string& file, const toml::table& document) {
   if (!preset.documentation.starts_with("https://")) {
     bad(file, document.source(), "documentation is not the address of a page");
@@ -134,13 +55,13 @@ void check_documentation(const Preset& preset, const std::string& file, const to
 }
 
 Price parse_price(const toml::table& source, const std::string& file) {
-  Table table(source, file);
+  StrictTable table(source, file, kHint);
   Price price{table.text("model", true), table.amount("input"), table.amount("output")};
   table.refuse_unknown();
   return price;
 }
 
-void read_origin(Table& table, Preset& preset) {
+void read_origin(StrictTable& table, Preset& preset) {
   preset.url_example = table.text("url_example", false);
   const auto origin = table.text("origin", false);
   preset.needs_url = origin.empty();
@@ -149,7 +70,7 @@ void read_origin(Table& table, Preset& preset) {
   preset.binding.client_base = parse_base(table.text("client_base", false));
 }
 
-void read_places(Table& table, Binding& binding) {
+void read_places(StrictTable& table, Binding& binding) {
   if (const auto inject = table.text("inject", false); !inject.empty()) binding.inject = Injection::parse(inject);
   for (const auto& text : table.texts("accept")) {
     const Place place = Place::parse(text);
@@ -173,7 +94,7 @@ Preset parse_preset(std::string_view toml, const std::string& file) {
   } catch (const toml::parse_error& error) {
     bad(file, error.source(), std::string(error.description()));
   }
-  Table table(document, file);
+  StrictTable table(document, file, kHint);
   Preset preset;
   preset.name = table.text("name", true);
   preset.title = table.text("title", true);
@@ -198,7 +119,12 @@ Preset parse_preset(std::string_view toml, const std::string& file) {
   }
   preset.key_shapes = table.texts("key");
   if (const auto* prices = table.tables("prices")) {
-    for (const auto& price : *prices) preset.prices.push_back(parse_price(*price.as_table(), file));
+    for (const auto& price : *prices) preset.metering.prices.push_back(parse_price(*price.as_table(), file));
+  }
+  if (const auto usage = table.text("usage", false); !usage.empty()) {
+    const auto shape = parse_shape(usage);
+    if (!shape) bad(file, document.source(), "usage is openai, anthropic, gemini or opaque");
+    preset.metering.shape = *shape;
   }
   if (const auto* rules = table.tables("rules")) {
     for (const auto& rule : *rules) binding.rules.push_back(parse_rule(*rule.as_table(), file));
@@ -239,6 +165,20 @@ const Preset& Presets::get(const std::string& name) const {
               "\"agentvault provider list\" shows them; for others use --provider generic --url ORIGIN");
 }
 
+Metering metering_of(const std::string& provider, const std::filesystem::path& folder) {
+  // The user's own are found by their names, not by their files'.
+  std::error_code missing;
+  if (std::filesystem::exists(folder, missing)) {
+    const auto presets = Presets::load(folder);
+    const auto* preset = presets.find(provider);
+    return preset != nullptr ? preset->metering : Metering();
+  }
+  for (const auto* file = kPresets; file->name != nullptr; ++file) {
+    if (provider + ".toml" == file->name) return parse_preset(file->text, file->name).metering;
+  }
+  return {};
+}
+
 std::filesystem::path preset_folder() {
   const char* config = std::getenv("XDG_CONFIG_HOME");
   const char* home = std::getenv("HOME");
@@ -251,7 +191,7 @@ std::filesystem::path preset_folder() {
 bool has_shape(const Preset& preset, const SecretBytes& secret) {
   const auto text = as_text(secret.reveal());
   return preset.key_shapes.empty() || std::any_of(preset.key_shapes.begin(), preset.key_shapes.end(),
-                                                  [&](const auto& shape) { return matches(shape, text); });
+                                                  [&](const auto& shape) { return glob_matches(shape, text); });
 }
 
 }  // namespace agentvault::provider

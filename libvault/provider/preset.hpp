@@ -8,15 +8,9 @@
 #include <vector>
 
 #include "provider/binding.hpp"
+#include "provider/metering.hpp"
 
 namespace agentvault::provider {
-
-/// What a model costs, in US dollars for a million tokens.
-struct Price {
-  std::string model;  // a pattern: '*' is any run of characters
-  double input = 0;
-  double output = 0;
-};
 
 struct Preset {
   std::string name;
@@ -26,7 +20,7 @@ struct Preset {
   bool needs_url = false;               // the user names the origin: there is one for each customer, or it can be any
   std::string url_example;              // what such an origin looks like
   std::vector<std::string> key_shapes;  // patterns: '*' is any run of characters
-  std::vector<Price> prices;
+  Metering metering;
   std::string file;  // where a preset of the user's own was read from; "": it came with the program
 };
 
@@ -45,6 +39,9 @@ class Presets {
  private:
   std::vector<Preset> list_;
 };
+
+/// Of one provider, without reading the others; nothing known of it: no models.
+Metering metering_of(const std::string& provider, const std::filesystem::path& folder);
 
 /// Where users put presets of their own: $XDG_CONFIG_HOME/agentvault/providers.
 std::filesystem::path preset_folder();

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/encoding.hpp"
 #include "base/log.hpp"
 #include "session/registry.hpp"
 
@@ -14,11 +15,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxLine = 64 * 1024;
+constexpr std::size_t kMaxLine = 1024 * 1024;  // policies
 constexpr std::size_t kMaxConnections = 16;
 const std::map<ControlCommand::Kind, std::string> kNames{{ControlCommand::Kind::stop, "stop"},
+                                                         {ControlCommand::Kind::stop_agent, "stop-agent"},
                                                          {ControlCommand::Kind::revoke_token, "revoke-token"},
-                                                         {ControlCommand::Kind::withdraw, "withdraw"}};
+                                                         {ControlCommand::Kind::withdraw, "withdraw"},
+                                                         {ControlCommand::Kind::policies, "policies"}};
 
 std::string to_line(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
@@ -47,10 +50,15 @@ std::string ControlServer::answer(const std::string& line) {
   if (command == "status") return to_line(to_json(handlers_.status()));
   if (command == kNames.at(ControlCommand::Kind::stop)) {
     handlers_.stop();
+  } else if (command == kNames.at(ControlCommand::Kind::stop_agent)) {
+    return to_line({{"done", handlers_.stop_agent(text("subject"))}});
   } else if (command == kNames.at(ControlCommand::Kind::revoke_token)) {
     return to_line({{"done", handlers_.revoke_token(text("subject"))}});
   } else if (command == kNames.at(ControlCommand::Kind::withdraw)) {
     handlers_.withdraw(text("subject"));
+  } else if (command == kNames.at(ControlCommand::Kind::policies)) {
+    const auto bytes = unbase64(text("subject"));
+    return to_line({{"done", bytes && handlers_.policies(*bytes)}});
   } else {
     return to_line({{"error", "unknown command"}});
   }

@@ -30,13 +30,17 @@ struct SessionStatus {
 struct ControlHandlers {
   std::function<SessionStatus()> status;
   std::function<void()> stop;
+  /// False: it is another agent's session.
+  std::function<bool(const std::string& agent)> stop_agent;
   /// Of a token or a delegation, hexadecimal. False: no token of this session.
   std::function<bool(const std::string& id)> revoke_token;
   std::function<void(const std::string& credential)> withdraw;
+  /// `announcement` as session/announcement.hpp writes it. False: not for this session, or not of its vault.
+  std::function<bool(ByteView announcement)> policies;
 };
 
-/// Answers on the session's side, before anything else that is ready. Commands only take away: whoever reaches the
-/// socket is the vault's owner, and needs no other proof.
+/// Answers on the session's side, before anything else that is ready. Whoever reaches the socket is the vault's
+/// owner: what takes away needs no other proof, what could give brings one.
 class ControlServer final : public net::Watcher {
  public:
   ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers);
@@ -62,11 +66,10 @@ inline constexpr std::chrono::milliseconds kControlPatience{2000};
 /// Asks a session; nothing when it does not answer in time (it is stopped or hung).
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name);
 
-/// One command that takes something away.
 struct ControlCommand {
-  enum class Kind { stop, revoke_token, withdraw };
+  enum class Kind { stop, stop_agent, revoke_token, withdraw, policies };
   Kind kind = Kind::stop;
-  std::string subject;  // the token's id, the credential's name
+  std::string subject;  // the agent, the token's id, the credential's name, the announcement in base64
 };
 /// The line that goes through the socket, and what an answer says.
 std::string control_line(const ControlCommand& command);

@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "broker/broker.hpp"
 #include "net/outer_proxy.hpp"
+#include "provider/preset.hpp"
 #include "sandbox/broker_confinement.hpp"
 #include "session/client_files.hpp"
 #include "session/environment.hpp"
@@ -23,6 +24,7 @@
 #include "session/registry.hpp"
 #include "session/session_control.hpp"
 #include "session/signals.hpp"
+#include "session/terms.hpp"
 
 namespace agentvault::session {
 namespace {
@@ -36,14 +38,14 @@ std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   return out;
 }
 
-std::string session_line(const std::string& id, const ExecRequest& request, sandbox::Level level,
-                         const std::string& tpm, const std::vector<std::string>& credentials) {
+std::string session_line(const std::string& id, const Terms& terms, const Governance& governance,
+                         sandbox::Level level, const std::string& tpm, const std::vector<std::string>& credentials) {
   const std::string keeper = tpm.empty() ? "no vault" : tpm::TransportName::parse_stored(tpm).description();
   const char* promise = level == sandbox::Level::off ? " (nothing holds a hostile agent)" : "";
   return "agentvault: session " + id + " | isolation " + std::string(name_of(level)) + promise + " | " + keeper +
-         " | egress " + printable(request.egress.text()) + " | credentials " +
+         " | policy " + printable(governance.source()) + " | egress " + printable(terms.egress.text()) + " | credentials " +
          (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
-         format_duration(request.max_lifetime) + "\n";
+         format_duration(terms.max_lifetime) + "\n";
 }
 
 std::uint64_t unix_seconds_after(std::chrono::seconds delay) {
@@ -64,21 +66,13 @@ token::Token mint(broker::SessionState& state, std::vector<token::Caveat> caveat
   return state.mint(std::move(caveats));
 }
 
-std::string variable(const std::vector<std::string>& environment, const std::string& name) {
-  for (const auto& entry : environment) {
-    if (entry.starts_with(name + "=")) return entry.substr(name.size() + 1);
-  }
-  return {};
-}
-
 /// The proxy that exec was started with, for what the broker dials.
 std::optional<net::OuterProxy> outer_proxy() {
   return net::OuterProxy::from_environment([](const char* name) { return std::getenv(name); });
 }
 
-Environment environment_for(const ExecRequest& request, broker::SessionState& state, const broker::Broker& broker,
-                            const ClientFiles& files, const token::Token& proxy_token) {
-  const auto lifetime = request.max_lifetime;
+Environment environment_for(const ExecRequest& request, std::chrono::seconds lifetime, broker::SessionState& state,
+                            const broker::Broker& broker, const ClientFiles& files, const token::Token& proxy_token) {
   EnvironmentRequest wanted;
   wanted.inherited = request.environment;
   wanted.grants = &state.grants();
@@ -94,7 +88,7 @@ Environment environment_for(const ExecRequest& request, broker::SessionState& st
 }
 
 /// What of the files on this machine is the agent's business.
-sandbox::CellRequest cell_for(const ExecRequest& request) {
+sandbox::CellRequest cell_for(const ExecRequest& request, const Terms& terms) {
   sandbox::CellRequest cell;
   cell.command = request.command;
   cell.umask = request.child_umask;
@@ -104,15 +98,15 @@ sandbox::CellRequest cell_for(const ExecRequest& request) {
   cell.files.program = request.command.front();
   cell.files.search_path = variable(request.environment, "PATH");
   cell.files.hide = {request.open.paths.directory};
-  cell.files.write = request.writes;
-  cell.files.share = request.shares;
-  for (const auto& reach : request.reaches) {
+  cell.files.write = terms.writes;
+  cell.files.share = terms.shares;
+  for (const auto& reach : terms.reaches) {
     if (reach.host == kLoopback) cell.reached_ports.push_back(*reach.port);
   }
   return cell;
 }
 
-broker::Entrances entrances_of(const ExecRequest& request, Isolation& isolation) {
+broker::Entrances entrances_of(const Terms& terms, Isolation& isolation) {
   using Guests = broker::Entrances::Guests;
   broker::Entrances entrances;
   if (isolation.level != sandbox::Level::strict) {
@@ -131,7 +125,7 @@ broker::Entrances entrances_of(const ExecRequest& request, Isolation& isolation)
   entrances.diverted = std::move(doors.by_port);
   if (doors.redirected) entrances.diverted.push_back(std::move(doors.redirected));
   auto next = doors.reached.begin();
-  for (const auto& reach : request.reaches) {
+  for (const auto& reach : terms.reaches) {
     if (reach.host != kLoopback || next == doors.reached.end()) continue;
     entrances.reached.push_back({std::move(*next++), {reach.host, *reach.port, false, "", true}});
   }
@@ -145,7 +139,7 @@ std::pair<std::filesystem::path, std::string> place_of_client_files(const ExecRe
   return {request.open.paths.sessions(), session};
 }
 
-sandbox::Furnishing furnishing_for(const ExecRequest& request, sandbox::Level level, const Environment& environment,
+sandbox::Furnishing furnishing_for(const Terms& terms, sandbox::Level level, const Environment& environment,
                                    const ClientFiles& files, const net::SessionCa& ca, const broker::Broker& broker) {
   sandbox::Furnishing out;
   out.environment = environment.entries;
@@ -157,7 +151,7 @@ sandbox::Furnishing furnishing_for(const ExecRequest& request, sandbox::Level le
   out.roots = {name(files.bundle()), name(files.ca()), name(files.java_truststore()), ca.file_name()};
   if (level != sandbox::Level::standard) return out;
   out.broker_ports = {broker.port(), broker.tokenless_proxy_port()};
-  for (const auto& reach : request.reaches) {
+  for (const auto& reach : terms.reaches) {
     if (reach.host == kLoopback) out.other_ports.push_back(*reach.port);
   }
   return out;
@@ -194,7 +188,11 @@ class Readable final : public net::Watcher {
 
 /// The opener hands over what is granted, and is gone; or there is no vault.
 Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionControl& control) {
-  if (request.taken) return {0, "", std::move(*request.taken)};
+  if (request.taken) {
+    Opened opened;
+    opened.grants = std::move(*request.taken);
+    return opened;
+  }
   return open_in_a_process_of_its_own(request.open, [&](int channel) {
     const Readable readable(reactor, channel);
     reactor.run();
@@ -202,12 +200,38 @@ Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionCont
   });
 }
 
+/// While files can still be opened: a policy that comes later may limit what this one does not.
+void prepare_budgets(broker::SessionState& state, const ExecRequest& request, SecretBytes key) {
+  if (request.taken) return;
+  const auto& agent = request.open.agent;
+  state.set_ledger(broker::Ledger(request.open.paths.budget(agent), agent, std::move(key)));
+  for (auto& grant : state.grants()) {
+    grant.metering = provider::metering_of(grant.binding.provider, provider::preset_folder());
+  }
+}
+
+Governance unverified_governance(ExecRequest& request) {
+  std::error_code gone;
+  request.open.folder = std::filesystem::current_path(gone);
+  if (request.taken) {
+    request.open.paths.check_directory();
+    return governance_of({}, request.open.agent, request.open.folder);
+  }
+  request.open.paths.check();
+  const auto policies = store::Database::open(request.open.paths.database()).newest().policies;
+  const auto remark = remark_on_policy_file(request.open.folder, request.open.agent, policies);
+  if (!remark.empty()) log::warning(remark);
+  return governance_of(policies, request.open.agent, request.open.folder);
+}
+
 }  // namespace
 
 int run_exec(ExecRequest request) {
-  // 1. What the agent will run in, before anything is unsealed: it inherits no secret.
-  for (const auto& reach : request.reaches) request.egress.add(reach.host, *reach.port);
-  Isolation isolation = isolate(cell_for(request), request.isolation);
+  // 1. What the agent will run in, before anything is unsealed: it inherits no secret. What the policy says of it is
+  // read before it can be verified; step 3 makes sure that it was the truth.
+  const Governance governance = unverified_governance(request);
+  const Terms terms = terms_of(request, governance);
+  Isolation isolation = isolate(cell_for(request, terms), terms.isolation);
   const auto level = isolation.level;
   const std::string level_name(name_of(level));
   if (!isolation.note.empty()) log::warning(isolation.note + ": this session runs at standard");
@@ -220,11 +244,7 @@ int run_exec(ExecRequest request) {
 
   // 2. The session is registered, and can be stopped, before its opener reads the vault: a stop cannot miss it.
   const Bytes id = random_bytes(kSessionIdSize);
-  if (request.taken) {
-    request.open.paths.check_directory();
-  } else {
-    request.open.paths.check();
-  }
+  request.open.session = id;
   auto proxy = outer_proxy();
   Registration registration(request.open.paths, id);
   sweep_dead_sessions(request.open.paths);
@@ -242,6 +262,9 @@ int run_exec(ExecRequest request) {
 
   // 3. What is granted.
   Opened opened = open_vault(request, reactor, control);
+  if (!(opened.governance == governance)) {
+    throw Error(ErrorKind::failed, "the policy changed while the session was starting", "try again");
+  }
   const auto credentials = names(opened.grants);
   control.status().credentials = credentials;
 
@@ -249,40 +272,47 @@ int run_exec(ExecRequest request) {
   bool serving = false;
   SignalRelay* relay = nullptr;
   const auto child_lives = [&] { return !serving || relay->agent_lives(); };
-  broker::SessionState state(id, opened.generation, broker::Lease(request.ttl, request.max_lifetime, child_lives),
+  broker::SessionState state(id, opened.generation, broker::Lease(terms.ttl, terms.max_lifetime, child_lives),
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
+  prepare_budgets(state, request, std::move(opened.budget_key));
+  state.govern(governance.agent);
   state.segment().write(audit::SessionBegan{request.open.agent, credentials, level_name, opened.tpm});
 
   // 5. The broker listens.
-  net::SessionCa ca("agentvault session " + registration.name(), request.max_lifetime);
-  const token::Token proxy_token = mint(state, {token::Credential{""}}, request.max_lifetime);
+  net::SessionCa ca("agentvault session " + registration.name(), terms.max_lifetime);
+  const token::Token proxy_token = mint(state, {token::Credential{""}}, terms.max_lifetime);
   broker::Broker broker(reactor, state, ca,
-                        {entrances_of(request, isolation), request.egress, std::move(proxy), proxy_token});
-  control.begin(state, broker);
+                        {entrances_of(terms, isolation), terms.egress, std::move(proxy), proxy_token});
+  control.begin(state, broker,
+                {std::move(opened.announcement_key), opened.version, [&](const std::vector<store::PolicyRow>& policies) {
+                   const auto news = governance_of(policies, request.open.agent, request.open.folder);
+                   state.govern(news.agent);
+                   broker.set_egress(egress_of(request, news, terms.reaches));
+                 }});
 
   // 6. The child's environment, and the files that it names.
   const auto [folder, stem] = place_of_client_files(request, level, registration.name());
   ClientFiles files(folder, stem, ca, [&](const char* name) { return variable(request.environment, name); });
   if (level != sandbox::Level::strict) files.write();
-  const Environment environment = environment_for(request, state, broker, files, proxy_token);
+  const Environment environment = environment_for(request, terms.max_lifetime, state, broker, files, proxy_token);
   for (const auto& name : environment.removed) {
     log::warning(name + " held a granted key: it is not passed on");
   }
 
   // Without a network of its own, a server of the agent is on this machine's anyway.
   Publisher publisher(reactor, *isolation.cell,
-                      level == sandbox::Level::strict ? request.publishes : std::vector<std::uint16_t>());
+                      level == sandbox::Level::strict ? terms.publishes : std::vector<std::uint16_t>());
 
   // 7. From here on hostile bytes come in: this process gives up what it does not need.
   sandbox::confine_broker(needs_of(request));
 
   // 8. The agent.
   if (!request.quiet) {
-    const std::string line = session_line(registration.name(), request, level, opened.tpm, credentials);
+    const std::string line = session_line(registration.name(), terms, governance, level, opened.tpm, credentials);
     std::fputs(line.c_str(), stderr);
   }
   SignalRelay::block();
-  const auto furnishing = furnishing_for(request, level, environment, files, ca, broker);
+  const auto furnishing = furnishing_for(terms, level, environment, files, ca, broker);
   if (const int code = isolation.cell->enter(furnishing); code != 0) {
     state.segment().write(audit::SessionEnded{"the command cannot be run"});
     return report_failed_start(request.command.front(), code);

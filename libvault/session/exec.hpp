@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "broker/egress.hpp"
+#include "policy/egress.hpp"
 #include "sandbox/level.hpp"
 #include "session/opener.hpp"
 
@@ -16,17 +16,18 @@ struct ExecRequest {
   OpenRequest open;
   /// For a session without a vault: what it grants. `open` then names a folder that is the session's own.
   std::optional<std::vector<broker::Grant>> taken;
-  broker::Egress egress;
-  /// Nothing: the strongest that can be set up here, but not `off`.
-  std::optional<sandbox::Level> isolation;
+  // What was said here counts before what the agent's policy says; lists add to it.
+  std::optional<policy::Egress> egress;  // nothing anywhere: every public host
+  /// A level's name, or "auto": the strongest that can be set up here, but not `off`. "": not said.
+  std::string isolation;
   std::vector<std::filesystem::path> writes;  // files and folders that the agent may change besides
   std::vector<std::filesystem::path> shares;  // hidden ones that it may see
   /// At Level::strict: hosts outside, reached at the same port of 127.0.0.1 inside, or by name.
   std::vector<net::Authority> reaches;
   /// Ports of the agent's own servers that are reached from this machine.
   std::vector<std::uint16_t> publishes;
-  std::chrono::seconds ttl{std::chrono::minutes(15)};
-  std::chrono::seconds max_lifetime{std::chrono::hours(12)};
+  std::optional<std::chrono::seconds> ttl;           // 15 minutes
+  std::optional<std::chrono::seconds> max_lifetime;  // 12 hours
   std::vector<std::string> command;
   std::vector<std::string> environment;  // "NAME=value", what exec itself was started with
   mode_t child_umask = 022;

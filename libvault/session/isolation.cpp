@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "sandbox/landlock.hpp"
 
 namespace agentvault::session {
@@ -58,6 +59,16 @@ Isolation isolate(CellRequest request, std::optional<Level> level) {
     if (error.kind() != ErrorKind::failed) throw;
     throw Error(ErrorKind::failed, reason + "; nor " + words(Level::standard, error), advice());
   }
+}
+
+std::optional<Level> parse_isolation(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  const auto level = sandbox::level_named(name);
+  if (!level) {
+    throw Error(ErrorKind::usage, "not a level of isolation: \"" + printable(name) + "\"",
+                "write strict, standard, off or auto");
+  }
+  return level;
 }
 
 std::vector<LevelCheck> check_levels() {

@@ -20,6 +20,9 @@ struct Isolation {
 /// that names what is missing, and what can be done.
 Isolation isolate(sandbox::CellRequest request, std::optional<sandbox::Level> level);
 
+/// A level's name; "auto" is none. Throws Error(usage).
+std::optional<sandbox::Level> parse_isolation(const std::string& name);
+
 /// Whether a level can be set up here, by doing it.
 struct LevelCheck {
   sandbox::Level level;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -19,7 +20,7 @@ constexpr std::size_t kMaxText = 1 << 20;
 constexpr std::size_t kMaxSecret = 1 << 17;
 
 /// What goes through the channel: one kind byte, then fields.
-enum Message : std::uint8_t { kOpened = 1, kGrant = 2, kComplete = 3, kError = 4 };
+enum Message : std::uint8_t { kOpened = 1, kGrant = 2, kComplete = 3, kError = 4, kGoverned = 5 };
 
 class Reader {
  public:
@@ -62,10 +63,20 @@ void send(int fd, const ByteWriter& message) {
   write_all(fd, message.bytes(), "the opener's channel");
 }
 
-std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const std::vector<std::string>& with) {
+void send_secret(int fd, const SecretBytes& secret) {
+  send(fd, ByteWriter().u32(static_cast<std::uint32_t>(secret.size())));
+  write_all(fd, secret.reveal(), "the opener's channel");
+}
+
+/// What the policy grants; of it, what the command line names.
+std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const std::vector<std::string>& with,
+                                                const Governance& governance) {
+  const auto granted = [&](const std::string& name) { return !governance.agent || governance.agent->grants(name); };
   std::vector<const store::CredentialRow*> rows;
   if (with.empty()) {
-    for (const auto& row : vault.snapshot().credentials) rows.push_back(&row);
+    for (const auto& row : vault.snapshot().credentials) {
+      if (granted(row.name)) rows.push_back(&row);
+    }
   }
   for (const auto& name : with) {
     if (std::any_of(rows.begin(), rows.end(), [&](const auto* row) { return row->name == name; })) continue;
@@ -74,23 +85,37 @@ std::vector<const store::CredentialRow*> select(const keys::Vault& vault, const 
       throw Error(ErrorKind::not_found, "there is no credential named " + printable(name),
                   "\"agentvault list\" shows the names");
     }
+    if (!granted(name)) {
+      throw Error(ErrorKind::denied, "the policy does not grant " + name + " to the agent " + governance.agent->name,
+                  "its credentials are named in " + governance.source());
+    }
     rows.push_back(row);
   }
   return rows;
 }
 
 void open_and_send(const OpenRequest& request, int fd) {
-  const auto vault = keys::Vault::open(request.paths, keys::Access::read, request.tpm, request.pin);
+  auto vault = keys::Vault::open(request.paths, keys::Access::read, request.tpm, request.pin);
   const auto& snapshot = vault.snapshot();
   if (vault.is_revoked(request.agent)) {
     throw Error(ErrorKind::denied, "the agent " + request.agent + " is revoked",
                 "\"agentvault revoke --agent " + request.agent + " --lift\" gives it back what it had");
   }
   send(fd, ByteWriter().u8(kOpened).u64(snapshot.stage.generation).text(snapshot.vault.tpm));
-  for (const auto* row : select(vault, request.with)) {
-    const SecretBytes secret = vault.secret_of(*row);
-    send(fd, ByteWriter().u8(kGrant).text(row->name).text(row->binding).u32(static_cast<std::uint32_t>(secret.size())));
-    write_all(fd, secret.reveal(), "the opener's channel");
+  // What a policy's writer that was killed has not told the others.
+  if (vault.has_news()) announce_policies(vault, request.paths, hex(request.session));
+  const auto governance = governance_of(snapshot.policies, request.agent, request.folder);
+  send(fd, ByteWriter()
+               .u8(kGoverned)
+               .u64(snapshot.stage.epoch)
+               .u64(snapshot.stage.sequence)
+               .text(governance.path)
+               .text(governance.text));
+  send_secret(fd, vault.master().announcement_key(request.session));
+  send_secret(fd, vault.budget_key());
+  for (const auto* row : select(vault, request.with, governance)) {
+    send(fd, ByteWriter().u8(kGrant).text(row->name).text(row->binding));
+    send_secret(fd, vault.secret_of(*row));
   }
   send(fd, ByteWriter().u8(kComplete));
 }
@@ -134,6 +159,14 @@ Opened receive(Reader reader) {
         opened.grants.push_back({std::move(name), std::move(binding), reader.secret()});
         break;
       }
+      case kGoverned:
+        opened.version.first = reader.u64();
+        opened.version.second = reader.u64();
+        opened.governance.path = reader.text();
+        opened.governance.text = reader.text();
+        opened.announcement_key = reader.secret();
+        opened.budget_key = reader.secret();
+        break;
       case kComplete:
         return opened;
       case kError: {

@@ -11,6 +11,8 @@
 
 #include "broker/session_state.hpp"
 #include "keys/vault.hpp"
+#include "session/announcement.hpp"
+#include "session/governance.hpp"
 
 namespace agentvault::session {
 
@@ -20,12 +22,18 @@ struct OpenRequest {
   keys::PinSource pin;            // called in the opener
   std::vector<std::string> with;  // names of credentials; empty: all
   std::string agent = "default";
+  std::filesystem::path folder;  // canonical: where it starts
+  Bytes session;                 // its id
 };
 
 struct Opened {
   std::uint64_t generation = 0;
   std::string tpm;  // transport name
   std::vector<broker::Grant> grants;
+  Version version{};
+  Governance governance;
+  SecretBytes announcement_key;
+  SecretBytes budget_key;
 };
 
 /// Waits until the descriptor can be read. False: do not wait any longer, the session is not wanted any more.

@@ -36,9 +36,7 @@ std::string example_of(const http::PathPattern& pattern) {
 }
 
 bool reads(const policy::Rule& rule) {
-  return rule.effect == policy::Effect::allow &&
-         std::any_of(rule.methods.begin(), rule.methods.end(),
-                     [](const auto& method) { return method == "GET" || method == "*"; });
+  return rule.effect == policy::Effect::allow && rule.has_method("GET");
 }
 
 /// What every path begins with: the base, and what stands around a key in the path.
@@ -49,11 +47,11 @@ std::string required_prefix(const Binding& binding) {
 }
 
 /// The plainest path that may be read: one without wildcards, if there is one.
-std::optional<std::string> harmless_path(const Binding& binding) {
+std::optional<std::string> harmless_path(const Binding& binding, const policy::RuleSet& rules) {
   const std::string prefix = required_prefix(binding);
   std::vector<std::string> candidates;
   for (const bool literal : {true, false}) {
-    for (const auto& rule : binding.rules) {
+    for (const auto& rule : rules.rules()) {
       if (!reads(rule)) continue;
       for (const auto& pattern : rule.paths) {
         if ((pattern.text().find('*') == std::string::npos) == literal) candidates.push_back(example_of(pattern));
@@ -62,7 +60,12 @@ std::optional<std::string> harmless_path(const Binding& binding) {
   }
   candidates.push_back(prefix + "/" + kUnlikelyName);
   for (const auto& path : candidates) {
-    if (path.starts_with(prefix) && policy::decide(binding.rules, "GET", path).allowed) return path;
+    policy::Facts facts;
+    facts.host = binding.origin.host;
+    facts.method = "GET";
+    facts.path = path;
+    facts.time = policy::LocalTime::of(std::chrono::system_clock::now());
+    if (path.starts_with(prefix) && rules.decide(facts).allowed()) return path;
   }
   return std::nullopt;
 }
@@ -159,23 +162,31 @@ std::uint64_t upstream_status(const std::filesystem::path& events) {
 
 }  // namespace
 
-Probe probe(const OpenRequest& request, const std::string& credential) {
+Probe probe(OpenRequest request, const std::string& credential) {
   harden_process();
   request.paths.check();
   const Bytes id = random_bytes(kSessionIdSize);
+  request.session = id;
+  std::error_code gone;
+  request.folder = std::filesystem::current_path(gone);
   const Registration registration(request.paths, id);
   Opened opened = open_in_a_process_of_its_own(request, [](int) { return true; });
 
   net::Reactor reactor;
   broker::SessionState state(id, opened.generation, broker::Lease(kPatience, kPatience, [] { return true; }),
                              std::move(opened.grants), audit::Segment::create(request.paths.audit(), hex(id)));
+  if (!opened.governance.text.empty()) {
+    const auto& [path, text, none] = opened.governance;
+    const store::PolicyRow row{path, path.empty() ? "" : request.agent, text};
+    state.govern(governance_of({row}, request.agent, request.folder).agent);
+  }
   state.segment().write(audit::SessionBegan{request.agent, {credential}, "off", opened.tpm});
   const Binding& binding = state.find(credential)->binding;
   if (binding.inject.place.kind == Place::Kind::body) {
     throw Error(ErrorKind::usage, "the key of " + credential + " goes into a body, which a harmless request has not",
                 "send a request of your own through \"agentvault exec\"");
   }
-  const auto path = harmless_path(binding);
+  const auto path = harmless_path(binding, state.find(credential)->rules);
   if (!path) {
     throw Error(ErrorKind::usage, "the rules of " + credential + " allow no GET: there is no harmless request",
                 "\"agentvault show " + credential + "\" lists them");

@@ -19,6 +19,6 @@ struct Probe {
 
 /// Chooses a GET that the credential's rules allow. Throws Error(usage) when they allow none, and what opening the
 /// vault throws.
-Probe probe(const OpenRequest& request, const std::string& credential);
+Probe probe(OpenRequest request, const std::string& credential);
 
 }  // namespace agentvault::session

@@ -5,19 +5,31 @@
 #include "base/text.hpp"
 
 namespace agentvault::session {
+namespace {
+
+constexpr std::size_t kMostEarly = 16;  // between registration and the first request is a moment
+
+}  // namespace
 
 SessionControl::SessionControl(net::Reactor& reactor, int listening_socket, SessionStatus status)
     : reactor_(reactor),
       status_(std::move(status)),
       server_(reactor, listening_socket,
               {[this] { return current_status(); }, [this] { stop(); },
+               [this](const std::string& agent) {
+                 if (agent == status_.agent) stop();
+                 return agent == status_.agent;
+               },
                [this](const std::string& id) { return revoke_token(id); },
-               [this](const std::string& credential) { withdraw(credential); }}) {}
+               [this](const std::string& credential) { withdraw(credential); },
+               [this](ByteView announcement) { return take_policies(announcement); }}) {}
 
-void SessionControl::begin(broker::SessionState& state, broker::Broker& broker) {
+void SessionControl::begin(broker::SessionState& state, broker::Broker& broker, Governed governed) {
   state_ = &state;
   broker_ = &broker;
+  governed_ = std::move(governed);
   for (const auto& credential : withdrawn_early_) withdraw(credential);
+  for (const auto& announcement : announced_early_) take_policies(announcement);
 }
 
 SessionStatus SessionControl::current_status() {
@@ -49,6 +61,31 @@ void SessionControl::withdraw(const std::string& credential) {
   state_->withdrawals().drop_credential(credential);
   enforce("credential " + credential);
   if (auto* grant = state_->find(credential)) grant->secret = SecretBytes();
+}
+
+bool SessionControl::take_policies(ByteView bytes) {
+  // The opener may have read the vault before they were changed.
+  if (state_ == nullptr) {
+    if (announced_early_.size() == kMostEarly) {
+      stop();
+    } else {
+      announced_early_.emplace_back(bytes.begin(), bytes.end());
+    }
+    return true;
+  }
+  const auto announcement = read_announcement(bytes, governed_->key);
+  if (!announcement) return false;
+  if (announcement->version <= governed_->version) return true;  // heard before
+  governed_->version = announcement->version;
+  try {
+    governed_->obey(announcement->policies);
+  } catch (const Error& error) {
+    log::warning(std::string("this session ends: ") + error.what());
+    stop();
+    return true;
+  }
+  enforce("policy");
+  return true;
 }
 
 void SessionControl::enforce(const std::string& what) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "broker/broker.hpp"
+#include "session/announcement.hpp"
 #include "session/control.hpp"
 
 namespace agentvault::session {
@@ -14,8 +15,16 @@ class SessionControl {
   /// From now on the session answers, whenever the reactor runs. Until it has begun, a stop only stops the reactor.
   SessionControl(net::Reactor& reactor, int listening_socket, SessionStatus status);
 
+  /// What an announcement of policies is checked with, and how it is obeyed.
+  struct Governed {
+    SecretBytes key;
+    Version version;  // what the session has read itself
+    /// Throws Error when the session cannot go on under these.
+    std::function<void(const std::vector<store::PolicyRow>& policies)> obey;
+  };
+
   /// The session serves: what is taken away is taken from these. Both outlive every later run of the reactor.
-  void begin(broker::SessionState& state, broker::Broker& broker);
+  void begin(broker::SessionState& state, broker::Broker& broker, Governed governed);
 
   bool stopped() const { return stopped_; }
   SessionStatus& status() { return status_; }
@@ -25,6 +34,7 @@ class SessionControl {
   void stop();
   bool revoke_token(const std::string& id);
   void withdraw(const std::string& credential);
+  bool take_policies(ByteView announcement);
   void enforce(const std::string& what);
 
   net::Reactor& reactor_;
@@ -33,6 +43,8 @@ class SessionControl {
   broker::Broker* broker_ = nullptr;
   bool stopped_ = false;
   std::vector<std::string> withdrawn_early_;
+  std::optional<Governed> governed_;
+  std::vector<Bytes> announced_early_;
   ControlServer server_;
 };
 

@@ -8,6 +8,8 @@ extern "C" {  // glibc 2.36 forgot to say so itself
 #include <sys/pidfd.h>
 }
 
+#include <cerrno>
+
 #include "base/error.hpp"
 #include "session/registry.hpp"
 
@@ -22,11 +24,11 @@ constexpr int kPauseMilliseconds = 10;
 
 enum class Outcome { waiting, done, gone };
 
-/// One session that was told something.
-class Told {
+/// A session, while it is told something.
+class Listener {
  public:
-  Told(const keys::VaultPaths& paths, std::string name, const std::string& line)
-      : paths_(paths), name_(std::move(name)), line_(line) {
+  Listener(const keys::VaultPaths& paths, const Told& told)
+      : paths_(paths), name_(told.session), line_(control_line(told.command)) {
     say();
   }
 
@@ -36,6 +38,7 @@ class Told {
   /// To be called until it no longer says waiting.
   Outcome look() {
     if (!socket_) say();  // its queue was full, or it was just starting
+    if (socket_ && !rest_.empty()) go_on_saying();
     if (socket_ && answered()) return Outcome::done;
     return is_live(paths_, name_) ? Outcome::waiting : Outcome::gone;
   }
@@ -70,7 +73,18 @@ class Told {
     }
     if (!socket_) return;
     believed_ = is_the_session();
-    if (::send(socket_.get(), line_.data(), line_.size(), MSG_NOSIGNAL) < 0) socket_.reset();
+    rest_ = line_;
+    go_on_saying();
+  }
+
+  /// A long line does not fit into the socket at once.
+  void go_on_saying() {
+    const ssize_t sent = ::send(socket_.get(), rest_.data(), rest_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      rest_.erase(0, static_cast<std::size_t>(sent));
+    } else if (errno != EAGAIN && errno != EINTR) {
+      socket_.reset();
+    }
   }
 
   /// Whoever may write the folder could listen in the session's place, and say what it likes.
@@ -100,6 +114,7 @@ class Told {
   keys::VaultPaths paths_;
   std::string name_;
   std::string line_;
+  std::string rest_;  // of it, still to be sent
   UniqueFd socket_;
   std::string answer_;
   bool believed_ = false;
@@ -114,7 +129,7 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void wait_for_any(const std::vector<Told>& waiting) {
+void wait_for_any(const std::vector<Listener>& waiting) {
   std::vector<pollfd> sockets;
   for (const auto& told : waiting) {
     if (told.descriptor() >= 0) sockets.push_back({told.descriptor(), POLLIN, 0});
@@ -124,15 +139,13 @@ void wait_for_any(const std::vector<Told>& waiting) {
 
 }  // namespace
 
-Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
-                   const ControlCommand& command, Silent silent) {
+Withdrawn tell(const keys::VaultPaths& paths, const std::vector<Told>& all, Silent silent) {
   raise_descriptor_limit();
-  const std::string line = control_line(command);
-  std::vector<Told> waiting;
-  for (const auto& name : sessions) waiting.emplace_back(paths, name, line);
+  std::vector<Listener> waiting;
+  for (const auto& told : all) waiting.emplace_back(paths, told);
   Withdrawn result;
   for (const auto end = Clock::now() + kControlPatience; !waiting.empty() && Clock::now() < end;) {
-    std::erase_if(waiting, [&](Told& told) {
+    std::erase_if(waiting, [&](Listener& told) {
       const Outcome outcome = told.look();
       if (outcome == Outcome::done) (told.obeyed() ? result.told : result.indifferent).push_back(told.name());
       return outcome != Outcome::waiting;
@@ -145,6 +158,13 @@ Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>
   for (auto& told : waiting) told.kill();  // all of them, before one that cannot be killed is complained about
   for (const auto& told : waiting) told.wait_for_death(Clock::now() + kDeathPatience);
   return result;
+}
+
+Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
+                   const ControlCommand& command, Silent silent) {
+  std::vector<Told> all;
+  for (const auto& name : sessions) all.push_back({name, command});
+  return tell(paths, all, silent);
 }
 
 }  // namespace agentvault::session

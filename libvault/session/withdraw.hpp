@@ -1,5 +1,5 @@
-// Taking authority from sessions that run, in whatever process of this machine. None of it needs the master key or a
-// TPM: it works with a forgotten PIN.
+// Telling sessions that run, in whatever process of this machine, what was taken from them. Taking away needs neither the
+// master key nor a TPM: it works with a forgotten PIN.
 #pragma once
 
 #include <string>
@@ -22,9 +22,17 @@ struct Withdrawn {
   std::vector<std::string> silent;       // did not answer, and run on
 };
 
+/// One session, and what it is to be told.
+struct Told {
+  std::string session;
+  ControlCommand command;
+};
+
 /// Tells these sessions, all at once. Returns when each has acknowledged, is gone, or (Silent::leave) was given up:
 /// with Silent::kill no request is allowed by any of them after it returned. Throws Error(failed) for one that can
 /// neither be reached nor be killed.
+Withdrawn tell(const keys::VaultPaths& paths, const std::vector<Told>& told, Silent silent);
+/// The same to each.
 Withdrawn withdraw(const keys::VaultPaths& paths, const std::vector<std::string>& sessions,
                    const ControlCommand& command, Silent silent);
 

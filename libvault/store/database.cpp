@@ -13,7 +13,13 @@ extern const EmbeddedFile kVaultSchema[];
 namespace agentvault::store {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
+/// From version 1: what has come since.
+constexpr const char* kPolicyTables =
+    "CREATE TABLE policy (epoch INTEGER NOT NULL REFERENCES stage (epoch) ON DELETE CASCADE, path TEXT NOT NULL, "
+    "agent TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (epoch, path, agent)) STRICT;"
+    "CREATE TABLE unannounced (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER NOT NULL, sequence "
+    "INTEGER NOT NULL) STRICT;";
 constexpr int kBusyMilliseconds = 10'000;
 constexpr int kMaxValueSize = 1 << 20;
 
@@ -137,6 +143,16 @@ std::vector<std::string> read_revoked_agents(SQLite::Database& database, std::ui
   return agents;
 }
 
+std::vector<PolicyRow> read_policies(SQLite::Database& database, std::uint64_t epoch) {
+  SQLite::Statement query(database, "SELECT path, agent, text FROM policy WHERE epoch = ? ORDER BY path, agent");
+  query.bind(1, static_cast<std::int64_t>(epoch));
+  std::vector<PolicyRow> rows;
+  while (query.executeStep()) {
+    rows.push_back({query.getColumn(0).getString(), query.getColumn(1).getString(), query.getColumn(2).getString()});
+  }
+  return rows;
+}
+
 void write_stage_row(SQLite::Database& database, const StageRow& stage) {
   SQLite::Statement insert(database, "INSERT INTO stage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
   insert.bind(1, static_cast<std::int64_t>(stage.epoch));
@@ -181,6 +197,34 @@ void write_revoked_agents(SQLite::Database& database, const Snapshot& snapshot) 
     add.exec();
     add.reset();
   }
+}
+
+void write_policies(SQLite::Database& database, const Snapshot& snapshot) {
+  SQLite::Statement add(database, "INSERT INTO policy VALUES (?, ?, ?, ?)");
+  for (const auto& row : snapshot.policies) {
+    add.bind(1, static_cast<std::int64_t>(snapshot.stage.epoch));
+    add.bind(2, row.path);
+    add.bind(3, row.agent);
+    add.bind(4, row.text);
+    add.exec();
+    add.reset();
+  }
+}
+
+void note_news(SQLite::Database& database, const StageRow& stage) {
+  SQLite::Statement insert(database, "INSERT OR REPLACE INTO unannounced VALUES (1, ?, ?)");
+  insert.bind(1, static_cast<std::int64_t>(stage.epoch));
+  insert.bind(2, static_cast<std::int64_t>(stage.sequence));
+  insert.exec();
+}
+
+/// In one transaction; another process may have done it meanwhile.
+void upgrade_from_version_1(SQLite::Database& database) {
+  SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+  if (database.execAndGet("PRAGMA user_version").getInt() != 1) return;
+  database.exec(kPolicyTables);
+  database.exec("PRAGMA user_version = 2");
+  transaction.commit();
 }
 
 const char* kind_text(Intent::Kind kind) {
@@ -236,7 +280,8 @@ Database Database::open(const std::filesystem::path& file) {
                       ", this one knows " + std::to_string(kSchemaVersion) + ")",
                   "update agentvault");
     }
-    if (version < kSchemaVersion) {
+    if (version == 1) upgrade_from_version_1(*database);
+    if (version < 1) {
       throw Error(ErrorKind::integrity, "the file is not a vault's database",
                   "put a copy of vault.db back that you trust");
     }
@@ -259,6 +304,7 @@ Snapshot Database::read(bool newest) {
     snapshot.stage = read_stage(*database_, newest);
     snapshot.credentials = read_credentials(*database_, snapshot.stage.epoch);
     snapshot.revoked_agents = read_revoked_agents(*database_, snapshot.stage.epoch);
+    snapshot.policies = read_policies(*database_, snapshot.stage.epoch);
     return snapshot;
   });
 }
@@ -276,7 +322,7 @@ void Database::write_vault(const VaultRow& vault) {
   });
 }
 
-void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered) {
+void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered, bool news) {
   guarded([&] {
     SQLite::Transaction transaction(*database_);
     SQLite::Statement remove(*database_, "DELETE FROM stage WHERE epoch = ?");
@@ -285,6 +331,8 @@ void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& 
     write_stage_row(*database_, snapshot.stage);
     write_credentials(*database_, snapshot);
     write_revoked_agents(*database_, snapshot);
+    write_policies(*database_, snapshot);
+    if (news) note_news(*database_, snapshot.stage);
     remove_intents(*database_, answered);
     transaction.commit();
   });
@@ -304,6 +352,19 @@ void Database::promote(const Bytes& mac) {
     database_->exec("PRAGMA wal_checkpoint(TRUNCATE)");
   } catch (const SQLite::Exception&) {
   }
+}
+
+bool Database::has_news() {
+  return guarded([&] { return SQLite::Statement(*database_, "SELECT 1 FROM unannounced").executeStep(); });
+}
+
+void Database::clear_news(const StageRow& stage) {
+  guarded([&] {
+    SQLite::Statement remove(*database_, "DELETE FROM unannounced WHERE epoch = ? AND sequence = ?");
+    remove.bind(1, static_cast<std::int64_t>(stage.epoch));
+    remove.bind(2, static_cast<std::int64_t>(stage.sequence));
+    remove.exec();
+  });
 }
 
 std::vector<Intent> Database::intents() {

@@ -56,12 +56,22 @@ struct CredentialRow {
   std::int64_t changed = 0;
 };
 
-/// One stage and all that belongs to it, read in one transaction. Credentials and agents are ordered by name.
+/// A policy that counts (schemas/vault.sql).
+struct PolicyRow {
+  std::string path;
+  std::string agent;
+  std::string text;
+  bool operator==(const PolicyRow&) const = default;
+};
+
+/// One stage and all that belongs to it, read in one transaction. Credentials and agents are ordered by name,
+/// policies by path and agent.
 struct Snapshot {
   VaultRow vault;
   StageRow stage;
   std::vector<CredentialRow> credentials;
   std::vector<std::string> revoked_agents;
+  std::vector<PolicyRow> policies;
 };
 
 /// Something to take away that waits for whoever can open the vault.
@@ -89,10 +99,15 @@ class Database {
 
   void write_vault(const VaultRow& vault);
   /// Writes the snapshot's stage whole, replacing the one of the same epoch. In the same transaction the intents that
-  /// it answers go.
-  void write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered = {});
+  /// it answers go, and where its policies are news to running sessions, that is noted.
+  void write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered = {}, bool news = false);
   /// Makes the pending stage the current one, under its new MAC, and deletes what it replaces.
   void promote(const Bytes& mac);
+
+  /// Whether running sessions may not have heard of the newest policies.
+  bool has_news();
+  /// They have heard of what this stage holds.
+  void clear_news(const StageRow& stage);
 
   /// At most 1000 of those that wait.
   std::vector<Intent> intents();

@@ -17,7 +17,8 @@ constexpr std::uint64_t kFormat = 1;
 constexpr std::size_t kMaxListed = 64;
 
 /// Numbers of schemas/token.md. Never reused.
-enum Kind : std::uint64_t { kNotAfter = 1, kCredential = 2, kMethods = 3, kPaths = 4, kDelegation = 5, kAgentName = 6 };
+enum Kind : std::uint64_t { kNotAfter = 1, kCredential = 2, kMethods = 3, kPaths = 4, kDelegation = 5, kAgentName = 6, kBudget = 7, kCredentials = 8,
+                           kDepth = 9 };
 
 template <class... T>
 struct Overloaded : T... {
@@ -47,6 +48,15 @@ json to_json(const Caveat& caveat) {
                         },
                         [](const AgentName& c) {
                           return json::array({kAgentName, c.name});
+                        },
+                        [](const Budget& c) {
+                          return json::array({kBudget, c.requests});
+                        },
+                        [](const Credentials& c) {
+                          return json::array({kCredentials, c.names});
+                        },
+                        [](const Depth& c) {
+                          return json::array({kDepth, c.left});
                         },
                     },
                     caveat);
@@ -90,6 +100,12 @@ std::optional<Caveat> paths_caveat(const json& value) {
   return paths;
 }
 
+std::optional<Caveat> credentials_caveat(const json& value) {
+  auto names = text_list(value);
+  if (!names || !std::all_of(names->begin(), names->end(), valid_name)) return std::nullopt;
+  return Credentials{std::move(*names)};
+}
+
 std::optional<Caveat> from_json(const json& value) {
   if (!value.is_array() || value.size() != 2 || !value[0].is_number_unsigned()) return std::nullopt;
   const json& content = value[1];
@@ -111,6 +127,14 @@ std::optional<Caveat> from_json(const json& value) {
     case kAgentName:
       if (!is_name) return std::nullopt;
       return AgentName{content.get<std::string>()};
+    case kBudget:
+      if (!content.is_number_unsigned()) return std::nullopt;
+      return Budget{content.get<std::uint64_t>()};
+    case kCredentials:
+      return credentials_caveat(content);
+    case kDepth:
+      if (!content.is_number_unsigned()) return std::nullopt;
+      return Depth{content.get<std::uint64_t>()};
     default:
       return std::nullopt;
   }
@@ -205,6 +229,14 @@ bool verify(const SecretBytes& session_key, const Token& token) {
   return constant_time_equal(tag, token.tag);
 }
 
+Digest chain_id(const Token& token, std::size_t count) {
+  json caveats = json::array();
+  for (std::size_t i = 0; i < count; ++i) caveats.push_back(to_json(token.caveats[i]));
+  json all = header(token);
+  all.push_back(std::move(caveats));
+  return sha256(json::to_cbor(all));
+}
+
 std::optional<std::uint64_t> not_after(const Token& token) {
   std::optional<std::uint64_t> earliest;
   for (const auto& caveat : token.caveats) {
@@ -215,7 +247,7 @@ std::optional<std::uint64_t> not_after(const Token& token) {
 }
 
 std::optional<Unmet> first_unmet(const Token& token, const Facts& facts) {
-  for (const auto& caveat : token.caveats) {
+  for (auto at = token.caveats.begin(); at != token.caveats.end(); ++at) {
     const auto unmet = std::visit(
         Overloaded{
             [&](const NotAfter& c) {
@@ -235,8 +267,19 @@ std::optional<Unmet> first_unmet(const Token& token, const Facts& facts) {
             },
             [](const Delegation&) { return std::optional<Unmet>(); },
             [](const AgentName&) { return std::optional<Unmet>(); },
+            [](const Budget&) { return std::optional<Unmet>(); },
+            [&](const Credentials& c) {
+              const bool listed = std::find(c.names.begin(), c.names.end(), facts.credential) != c.names.end();
+              return listed ? std::nullopt : std::optional(Unmet::other_credential);
+            },
+            [&](const Depth& c) {
+              const auto further = std::count_if(at, token.caveats.end(), [](const Caveat& behind) {
+                return std::holds_alternative<Delegation>(behind);
+              });
+              return static_cast<std::uint64_t>(further) > c.left ? std::optional(Unmet::depth) : std::nullopt;
+            },
         },
-        caveat);
+        *at);
     if (unmet) return unmet;
   }
   return std::nullopt;

@@ -39,8 +39,21 @@ struct AgentName {
   std::string name;
 };
 
+/// How many requests may be made with the token, and with all that are made from it, together.
+struct Budget {
+  std::uint64_t requests;
+};
+struct Credentials {
+  std::vector<std::string> names;
+};
+/// How often it may be handed on: so many delegations may stand behind this.
+struct Depth {
+  std::uint64_t left;
+};
+
 /// All of them must hold. A kind that this program does not know makes the token unreadable, never wider.
-using Caveat = std::variant<NotAfter, Credential, Methods, Paths, Delegation, AgentName>;
+using Caveat =
+    std::variant<NotAfter, Credential, Methods, Paths, Delegation, AgentName, Budget, Credentials, Depth>;
 
 struct Token {
   std::uint64_t generation = 0;  // of the master key, when the session began
@@ -65,6 +78,10 @@ std::optional<Token> decode(std::string_view text);
 /// Whether the chain was started with this key. Constant time.
 bool verify(const SecretBytes& session_key, const Token& token);
 
+/// Identifies what a holder of the token up to and with its caveat number `count` may do together with all that was made
+/// from it: the same for all of them, and for nobody else. For counting; no secret, and no tag.
+Digest chain_id(const Token& token, std::size_t count);
+
 /// The earliest end that a caveat sets, in Unix seconds.
 std::optional<std::uint64_t> not_after(const Token& token);
 
@@ -75,7 +92,7 @@ struct Facts {
   std::string_view method;
   std::string_view path;
 };
-enum class Unmet { expired, other_credential, method, path };
+enum class Unmet { expired, other_credential, method, path, depth };
 /// The first caveat that does not hold.
 std::optional<Unmet> first_unmet(const Token& token, const Facts& facts);
 

@@ -46,7 +46,7 @@ class ExecTest(SystemTest):
     def test_levels_and_agents_of_other_names_are_refused(self):
         for level in ("none", "Strict", ""):
             self.refused(self.v.run("exec", "--isolation", level, "--", "true"), 2, "not a level of isolation", "strict, standard, off or auto")
-        self.refused(self.v.run("exec", "--agent", "research", "--", "true"), 3, 'no agent "research"', "default")
+        self.refused(self.v.run("exec", "--agent", "research", "--", "true"), 3, 'no agent "research"', "policy trust")
         self.refused(self.v.run("exec", "--with", "none", "--", "true"), 3, "no credential named none", "agentvault list")
         self.refused(self.v.run("exec", "--ttl", "soon", "--", "true"), 2, "not a duration", "15m")
 

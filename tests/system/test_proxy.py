@@ -260,7 +260,7 @@ class ProxyTest(SystemTest):
             self.assertEqual(s.intercepted(API, "GET", "/v1/x")[0], 200, egress)
             s.stop()
         for bad in ("http://x", "a b", "*.", "127.1", "x:0", ""):
-            self.refused(self.v.run("exec", "--egress", bad, "--", "true"), 2, "not a host for --egress", "brokered")
+            self.refused(self.v.run("exec", "--egress", bad, "--", "true"), 2, "not a host for egress", "brokered")
 
     def test_bytes_flow_both_ways_at_once_and_half_closing_works(self):
         echoed = socket.create_server((internet.address_of(SITE), 7))

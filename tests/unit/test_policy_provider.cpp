@@ -2,7 +2,7 @@
 
 #include "base/error.hpp"
 #include "catch.hpp"
-#include "policy/rule.hpp"
+#include "policy/rule_set.hpp"
 #include "provider/preset.hpp"
 
 using namespace agentvault;
@@ -11,27 +11,37 @@ using namespace agentvault::provider;
 
 namespace {
 Rule rule(Effect effect, std::vector<std::string> methods, const char* path) {
-  return {effect, std::move(methods), {*http::PathPattern::parse(path)}};
+  Rule made;
+  made.effect = effect;
+  made.methods = std::move(methods);
+  made.paths = {*http::PathPattern::parse(path)};
+  return made;
+}
+Decision decide(const std::vector<Rule>& rules, const char* method, const char* path) {
+  Facts facts;
+  facts.method = method;
+  facts.path = path;
+  return RuleSet(rules).decide(facts);
 }
 const Presets& shipped() {
   static const Presets presets = Presets::load("");
   return presets;
 }
 bool allows(const char* preset, const char* method, const char* path) {
-  return decide(shipped().get(preset).binding.rules, method, path).allowed;
+  return decide(shipped().get(preset).binding.rules, method, path).allowed();
 }
 }  // namespace
 
 TEST_CASE("deny beats allow, and no match denies") {
   const std::vector<Rule> rules{rule(Effect::allow, {"GET"}, "/a/**"), rule(Effect::deny, {"*"}, "/a/secret")};
-  CHECK(decide(rules, "GET", "/a/b").allowed);
+  CHECK(decide(rules, "GET", "/a/b").allowed());
   CHECK(decide(rules, "GET", "/a/b").rule == 1);
-  CHECK_FALSE(decide(rules, "GET", "/a/secret").allowed);
+  CHECK_FALSE(decide(rules, "GET", "/a/secret").allowed());
   CHECK(decide(rules, "GET", "/a/secret").rule == 2);
-  CHECK_FALSE(decide(rules, "POST", "/a/b").allowed);
+  CHECK_FALSE(decide(rules, "POST", "/a/b").allowed());
   CHECK_FALSE(decide(rules, "POST", "/a/b").rule);
-  CHECK_FALSE(decide(rules, "get", "/a/b").allowed);  // methods are case-sensitive
-  CHECK_FALSE(decide({}, "GET", "/").allowed);
+  CHECK_FALSE(decide(rules, "get", "/a/b").allowed());  // methods are case-sensitive
+  CHECK_FALSE(decide({}, "GET", "/").allowed());
 }
 
 TEST_CASE("every preset loads, names its documentation and survives as a binding") {
@@ -86,7 +96,7 @@ TEST_CASE("a preset with an unknown key or a wrong type names the line") {
       "name=\"x\"\ntitle=\"X\"\ndocumentation=\"https://x\"\norigin=\"https://x.org\"\n"
       "[[rules]]\neffect=\"allow\"\nmethods=[\"GET\"]\npaths=[\"/a\"]\n";
   CHECK(refused(fine.c_str()) == "accepted");
-  CHECK(refused(("colour=\"red\"\n" + fine).c_str()).find("x.toml:1: unknown key colour") == 0);
+  CHECK(refused(("colour=\"red\"\n" + fine).c_str()).find("x.toml:1:1: unknown key colour") == 0);
   CHECK(refused((fine + "more=1\n").c_str()).find("x.toml:9") == 0);
   CHECK(refused("name=1\n") != "accepted");
   CHECK(refused("name=\n") != "accepted");

@@ -1,14 +1,14 @@
 #include <map>
 
 #include "base/error.hpp"
-#include "broker/egress.hpp"
+#include "policy/egress.hpp"
 #include "broker/json_body.hpp"
 #include "catch.hpp"
 #include "net/origin.hpp"
 #include "net/outer_proxy.hpp"
 
 using namespace agentvault;
-using broker::Egress;
+using policy::Egress;
 using net::OuterProxy;
 
 namespace {

@@ -8,7 +8,7 @@
 
 #include "net/origin.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::policy {
 
 class Egress {
  public:
@@ -32,4 +32,4 @@ class Egress {
   std::vector<net::Authority> hosts_;  // "*.example.net" as ".example.net"
 };
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::policy

@@ -1,4 +1,4 @@
-#include "broker/egress.hpp"
+#include "policy/egress.hpp"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "base/text.hpp"
 #include "net/address_guard.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::policy {
 
 Egress Egress::parse(std::string_view text) {
   Egress egress;
@@ -18,7 +18,7 @@ Egress Egress::parse(std::string_view text) {
     const bool below = part.starts_with("*.");
     auto host = net::parse_authority(below ? part.substr(2) : part);
     if (!host) {
-      throw Error(ErrorKind::usage, "not a host for --egress: \"" + printable(part) + "\"",
+      throw Error(ErrorKind::usage, "not a host for egress: \"" + printable(part) + "\"",
                   "write open, brokered, or hosts: docs.example.org,*.example.net");
     }
     if (below) host->host.insert(0, 1, '.');
@@ -59,4 +59,4 @@ std::string Egress::text() const {
   return parts.empty() ? "brokered" : join(parts, ",");
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::policy

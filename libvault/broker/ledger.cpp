@@ -1,0 +1,214 @@
+#include "broker/ledger.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+
+#include "base/crypto.hpp"
+#include "base/error.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+constexpr std::string_view kLabel = "agentvault budget 1";
+constexpr std::size_t kSlotSize = 64 * 1024;
+constexpr std::uint64_t kSlots = 2;
+constexpr std::size_t kMacSize = std::tuple_size_v<Digest>;
+constexpr std::uint64_t kMinute = 60;
+constexpr std::uint64_t kDay = 86'400;
+constexpr int kLockTries = 200;  // of a millisecond each: a change takes a hundredth of that
+
+std::uint64_t plus(std::uint64_t a, std::uint64_t b) {
+  return a + std::min(b, ~a);
+}
+
+bool over(const std::optional<std::uint64_t>& limit, std::uint64_t used, std::uint64_t more) {
+  return limit && plus(used, more) > *limit;
+}
+
+std::string one(const policy::BudgetTerms& terms) {
+  return describe(terms);
+}
+
+}  // namespace
+
+/// The file's lock, for one change.
+class Ledger::Locked {
+ public:
+  explicit Locked(int fd) : fd_(fd) {
+    for (int tries = 0;; ++tries) {
+      if (set(F_WRLCK)) return;
+      if (errno != EAGAIN && errno != EACCES && errno != EINTR) throw_errno("lock the budget");
+      if (tries == kLockTries) {
+        throw Error(ErrorKind::failed, "the budget is locked by another process", "is a session of this agent stopped?");
+      }
+      ::poll(nullptr, 0, 1);
+    }
+  }
+  ~Locked() { set(F_UNLCK); }
+  Locked(const Locked&) = delete;
+  Locked& operator=(const Locked&) = delete;
+
+ private:
+  bool set(short kind) const {
+    struct flock lock {};
+    lock.l_type = kind;
+    lock.l_whence = SEEK_SET;
+    return ::fcntl(fd_, F_OFD_SETLK, &lock) == 0;
+  }
+  int fd_;
+};
+
+Ledger::Ledger(const std::filesystem::path& file, std::string agent, SecretBytes key)
+    : agent_(std::move(agent)), key_(std::move(key)) {
+  make_private_directory(file.parent_path());
+  fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd_) throw_errno("open the budget " + file.string());
+  key_.hide();
+}
+
+std::optional<Ledger::State> Ledger::read_slot(std::uint64_t slot) const {
+  Bytes bytes(kSlotSize);
+  const ssize_t got = ::pread(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(slot * kSlotSize));
+  if (got < 0) throw_errno("read the budget");
+  try {
+    const ByteView all = ByteView(bytes).first(static_cast<std::size_t>(got));
+    ByteReader outer(all);
+    const auto size = static_cast<std::size_t>(outer.number(4));
+    const ByteView covered = ByteReader(all).raw(4 + size);
+    outer.raw(size);
+    if (!constant_time_equal(hmac_sha256(key_.reveal(), covered), outer.raw(kMacSize))) return std::nullopt;
+    ByteReader reader(covered.subspan(4));
+    if (reader.text() != kLabel || reader.text() != agent_) return std::nullopt;
+    State state;
+    state.sequence = reader.number(8);
+    for (auto left = reader.number(8); left > 0; --left) {
+      const auto scope = reader.text();
+      auto& account = state.accounts[scope];
+      for (auto* field : {&account.minute_began, &account.minute_requests, &account.day, &account.day_requests,
+                          &account.day_tokens, &account.day_microusd}) {
+        *field = reader.number(8);
+      }
+    }
+    return state;
+  } catch (const std::out_of_range&) {
+    return std::nullopt;
+  }
+}
+
+Ledger::State Ledger::read() const {
+  struct stat info {};
+  if (::fstat(fd_.get(), &info) != 0) throw_errno("look at the budget");
+  if (info.st_size == 0) return {};
+  std::optional<State> newest;
+  for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
+    auto state = read_slot(slot);
+    if (state && (!newest || state->sequence > newest->sequence)) newest = std::move(state);
+  }
+  if (newest) return *newest;
+  throw Error(ErrorKind::integrity, "the budget of " + agent_ + " is damaged, or from before the vault's keys changed",
+              "delete budgets/" + agent_ + " in the vault's folder: it begins anew");
+}
+
+void Ledger::write(State& state) const {
+  ++state.sequence;
+  ByteWriter fields;
+  fields.text(kLabel).text(agent_).u64(state.sequence).u64(state.accounts.size());
+  for (const auto& [scope, account] : state.accounts) {
+    fields.text(scope).u64(account.minute_began).u64(account.minute_requests);
+    fields.u64(account.day).u64(account.day_requests).u64(account.day_tokens).u64(account.day_microusd);
+  }
+  ByteWriter slot;
+  slot.blob(fields.bytes());
+  const Digest mac = hmac_sha256(key_.reveal(), slot.bytes());
+  slot.raw(mac);
+  if (slot.bytes().size() > kSlotSize) throw Error(ErrorKind::failed, "the budget has too many accounts");
+  const auto place = static_cast<off_t>(state.sequence % kSlots * kSlotSize);
+  const ssize_t written = ::pwrite(fd_.get(), slot.bytes().data(), slot.bytes().size(), place);
+  if (written != static_cast<ssize_t>(slot.bytes().size())) throw_errno("write the budget");
+}
+
+/// A clock that was set back opens no new window.
+void Ledger::turn_over(Account& account, std::uint64_t seconds) {
+  if (seconds >= account.minute_began + kMinute) {
+    account.minute_began = seconds;
+    account.minute_requests = 0;
+  }
+  const std::uint64_t day = seconds / kDay;
+  if (day <= account.day) return;
+  account.day = day;
+  account.day_requests = account.day_tokens = account.day_microusd = 0;
+}
+
+std::optional<Exceeded> Ledger::judge(const Account& account, const policy::BudgetTerms& terms, const Usage& usage,
+                                      std::uint64_t seconds) {
+  const auto minute_left = std::chrono::seconds(account.minute_began + kMinute - std::min(seconds, account.minute_began + kMinute));
+  const auto day_left = std::chrono::seconds((account.day + 1) * kDay - std::min(seconds, (account.day + 1) * kDay - 1));
+  const auto exceeded = [](const policy::BudgetTerms& limit, bool alone, std::chrono::seconds left) {
+    return Exceeded{one(limit), alone ? std::chrono::seconds(0) : std::max(left, std::chrono::seconds(1))};
+  };
+  policy::BudgetTerms limit;
+  if (over(terms.requests_per_minute, account.minute_requests, usage.requests)) {
+    limit.requests_per_minute = terms.requests_per_minute;
+    return exceeded(limit, over(terms.requests_per_minute, 0, usage.requests), minute_left);
+  }
+  if (over(terms.requests_per_day, account.day_requests, usage.requests)) {
+    limit.requests_per_day = terms.requests_per_day;
+    return exceeded(limit, over(terms.requests_per_day, 0, usage.requests), day_left);
+  }
+  if (over(terms.tokens_per_day, account.day_tokens, usage.tokens)) {
+    limit.tokens_per_day = terms.tokens_per_day;
+    return exceeded(limit, over(terms.tokens_per_day, 0, usage.tokens), day_left);
+  }
+  if (over(terms.microusd_per_day, account.day_microusd, usage.microusd)) {
+    limit.microusd_per_day = terms.microusd_per_day;
+    return exceeded(limit, over(terms.microusd_per_day, 0, usage.microusd), day_left);
+  }
+  return std::nullopt;
+}
+
+std::variant<Reservation, Exceeded> Ledger::reserve(const std::vector<Scope>& scopes, const Usage& usage,
+                                                    std::chrono::system_clock::time_point now) {
+  const auto seconds = static_cast<std::uint64_t>(
+      std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()));
+  const Locked locked(fd_.get());
+  State state = read();
+  Reservation reservation{{}, 0, usage};
+  for (const auto& scope : scopes) {
+    auto& account = state.accounts[scope.name];
+    turn_over(account, seconds);
+    if (auto exceeded = judge(account, scope.terms, usage, seconds)) return *exceeded;
+    account.minute_requests = plus(account.minute_requests, usage.requests);
+    account.day_requests = plus(account.day_requests, usage.requests);
+    account.day_tokens = plus(account.day_tokens, usage.tokens);
+    account.day_microusd = plus(account.day_microusd, usage.microusd);
+    reservation.scopes.push_back(scope.name);
+    reservation.day = account.day;
+  }
+  write(state);
+  return reservation;
+}
+
+void Ledger::settle(const Reservation& reservation, const Usage& used) {
+  const auto& reserved = reservation.usage;
+  if (used.tokens == reserved.tokens && used.microusd == reserved.microusd) return;
+  const Locked locked(fd_.get());
+  State state = read();
+  for (const auto& scope : reservation.scopes) {
+    auto& account = state.accounts[scope];
+    if (account.day != reservation.day) continue;  // the day it was reserved on is over
+    const auto replaced = [](std::uint64_t value, std::uint64_t old, std::uint64_t fresh) {
+      return plus(value - std::min(value, old), fresh);
+    };
+    account.day_tokens = replaced(account.day_tokens, reserved.tokens, used.tokens);
+    account.day_microusd = replaced(account.day_microusd, reserved.microusd, used.microusd);
+  }
+  write(state);
+}
+
+}  // namespace agentvault::broker

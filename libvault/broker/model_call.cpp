@@ -1,0 +1,304 @@
+#include "broker/model_call.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/text.hpp"
+#include "http/json_walker.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+using nlohmann::json;
+using Shape = provider::Metering::Shape;
+
+constexpr std::uint64_t kMostOutput = 131'072;
+constexpr std::uint64_t kTokensOfImage = 10'000;
+constexpr std::uint64_t kTokensBesides = 2'000;
+constexpr std::uint64_t kMostCount = 1'000'000'000'000;
+constexpr double kCacheWriteFactor = 2;  // of the input's price, the dearest that is known
+constexpr std::size_t kMostPending = std::size_t{4} << 20;
+
+/// Where a request says how much it wants at most, and how often.
+constexpr std::array kLimits{"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"};
+constexpr std::array kMultipliers{"n", "best_of", "candidateCount"};
+/// What brings in more than the request holds: settings of the whole request, parts of a message, tools that the
+/// provider runs, and what "type" says of parts. Tools that the agent runs itself are "function" and "custom".
+constexpr std::array kOutsideSettings{"previous_response_id", "conversation", "cachedContent", "web_search_options",
+                                      "mcp_servers",          "container",    "prediction"};
+constexpr std::array kOutsideParts{"fileData", "file_data", "file_id", "file_url"};
+constexpr std::array kOutsideTools{"googleSearch", "google_search", "googleSearchRetrieval", "urlContext", "url_context",
+                                   "codeExecution", "code_execution"};
+constexpr std::array kOutsideTypes{"document", "input_file", "file", "input_audio", "video_url", "item_reference",
+                                   "container_upload"};
+/// Members whose contents are the agent's own: schemas of tools, and what they were called with.
+constexpr std::array kFreeForm{"input",  "input_schema", "parameters",  "args",           "arguments",
+                               "schema", "json_schema",  "metadata",    "response",       "functionResponse"};
+constexpr std::array kFreeFormAtTop{"metadata", "response_format", "text"};
+
+template <class List>
+bool lists(const List& list, std::string_view name) {
+  return std::any_of(list.begin(), list.end(), [&](const char* entry) { return name == entry; });
+}
+
+/// Looks through a whole request.
+class RequestWalker final : public http::JsonWalker {
+ public:
+  std::string model;
+  std::uint64_t images = 0;
+  std::uint64_t output = 0;      // 0: not said
+  std::uint64_t multiplier = 1;
+  bool caches = false;
+  std::string problem;
+
+ private:
+  const std::string& name() const { return levels().back().name; }
+  bool at_top() const { return levels().size() == 1; }
+  bool in_generation_config() const { return levels().size() == 2 && levels()[0].name == "generationConfig"; }
+  bool in_tool() const { return levels().size() == 3 && levels()[0].name == "tools" && !levels()[1].is_object; }
+
+  bool is_free_form() const {
+    if (lists(kFreeFormAtTop, levels().front().name)) return true;
+    return std::any_of(levels().begin() + 1, levels().end(),
+                       [](const Level& level) { return lists(kFreeForm, level.name); });
+  }
+
+  bool reject(std::string reason) {
+    if (problem.empty()) problem = std::move(reason);
+    return true;
+  }
+
+  bool on_text(const std::string& text) override {
+    if (levels().empty()) return refuse("it is no JSON object");
+    if (at_top() && name() == "model") model = text;
+    if (at_top() && name() == "service_tier" && text == "priority") return reject("a dearer service tier");
+    if (is_free_form()) return true;
+    if (name() == "type") return on_type(text);
+    if (name() == "mimeType" || name() == "mime_type") return text.starts_with("image/") ? count_image() : reject("a file");
+    return on_other();
+  }
+  bool on_type(const std::string& text) {
+    // Anthropic's own client tools are run by the agent.
+    const bool own = text == "function" || text == "custom" || text.starts_with("bash_") || text.starts_with("text_editor_");
+    if (in_tool() && !own) return reject("a tool that the provider runs");
+    if (lists(kOutsideTypes, text)) return reject("\"" + printable(text, 40) + "\"");
+    if (text == "image" || text == "image_url" || text == "input_image") return count_image();
+    return true;
+  }
+  bool count_image() {
+    ++images;
+    return true;
+  }
+  bool on_number(double number) override {
+    if (levels().empty()) return refuse("it is no JSON object");
+    const bool counts = at_top() || in_generation_config();
+    if (counts && lists(kLimits, name())) {
+      if (!(number >= 0)) return reject("an odd limit");
+      output = std::max(output, static_cast<std::uint64_t>(std::min(std::ceil(number), 1e12)));
+    }
+    if (counts && lists(kMultipliers, name())) {
+      if (!(number >= 1)) return reject("an odd number of answers");
+      multiplier = std::max(multiplier, static_cast<std::uint64_t>(std::min(std::ceil(number), 1e6)));
+    }
+    return on_other();
+  }
+  bool on_flag(bool flag) override {
+    if (levels().empty()) return refuse("it is no JSON object");
+    if (flag && at_top() && name() == "background") return reject("an answer that is fetched later");
+    return on_other();
+  }
+  bool on_null() override { return levels().empty() ? refuse("it is no JSON object") : true; }
+  bool on_container(bool is_object) override {
+    if (levels().empty()) return is_object || refuse("it is no JSON object");
+    if (name() == "cache_control") caches = true;
+    // A prompt that is stored at the provider; of others "prompt" is a text, or a list of texts.
+    if (at_top() && name() == "prompt" && is_object) return reject("a stored prompt");
+    return on_other();
+  }
+  bool on_other() {
+    if (is_free_form()) return true;
+    const bool outside = (at_top() && lists(kOutsideSettings, name())) || (in_tool() && lists(kOutsideTools, name())) ||
+                         lists(kOutsideParts, name());
+    return outside ? reject("\"" + name() + "\"") : true;
+  }
+
+};
+
+/// "/v1beta/models/gemini-2.5-pro:generateContent": model and method.
+std::pair<std::string, std::string> gemini_target(const std::string& path) {
+  const auto last = path.substr(path.rfind('/') + 1);
+  const auto colon = last.rfind(':');
+  if (colon == std::string::npos) return {"", ""};
+  return {last.substr(0, colon), last.substr(colon + 1)};
+}
+
+enum class Kind { free, generation, embedding, unknown };
+
+Kind openai_kind(const std::string& path) {
+  for (const char* tail : {"/chat/completions", "/responses", "/completions"}) {
+    if (path.ends_with(tail)) return Kind::generation;
+  }
+  if (path.ends_with("/embeddings")) return Kind::embedding;
+  for (const char* tail : {"/moderations", "/cancel", "/files", "/input_tokens"}) {
+    if (path.ends_with(tail)) return Kind::free;
+  }
+  return path.find("/uploads") != std::string::npos ? Kind::free : Kind::unknown;
+}
+
+Kind kind_of(Shape shape, const std::string& path) {
+  switch (shape) {
+    case Shape::openai:
+      return openai_kind(path);
+    case Shape::anthropic:
+      if (path.ends_with("/messages")) return Kind::generation;
+      return path.ends_with("/count_tokens") || path.ends_with("/files") || path.ends_with("/cancel") ? Kind::free
+                                                                                                     : Kind::unknown;
+    case Shape::gemini: {
+      const auto [model, method] = gemini_target(path);
+      if (method == "generateContent" || method == "streamGenerateContent") return Kind::generation;
+      if (method == "embedContent" || method == "batchEmbedContents") return Kind::embedding;
+      return method == "countTokens" || path.ends_with("/files") ? Kind::free : Kind::unknown;
+    }
+    default:
+      return Kind::unknown;
+  }
+}
+
+std::uint64_t count(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_unsigned()) return 0;
+  return std::min(found->get<std::uint64_t>(), kMostCount);
+}
+
+const json* member(const json& value, const char* key) {
+  if (!value.is_object()) return nullptr;
+  const auto found = value.find(key);
+  return found != value.end() && found->is_object() ? &*found : nullptr;
+}
+
+std::optional<ModelTokens> openai_usage(const json& message) {
+  const auto* response = member(message, "response");
+  const auto* usage = member(response != nullptr ? *response : message, "usage");
+  if (usage == nullptr) return std::nullopt;
+  return ModelTokens{std::max(count(*usage, "prompt_tokens"), count(*usage, "input_tokens")),
+                     std::max(count(*usage, "completion_tokens"), count(*usage, "output_tokens")), 0};
+}
+
+std::optional<ModelTokens> anthropic_usage(const json& message) {
+  const auto* inner = member(message, "message");
+  const auto* usage = member(inner != nullptr ? *inner : message, "usage");
+  if (usage == nullptr) return std::nullopt;
+  const auto writes = count(*usage, "cache_creation_input_tokens");
+  return ModelTokens{count(*usage, "input_tokens") + count(*usage, "cache_read_input_tokens") + writes,
+                     count(*usage, "output_tokens"), writes};
+}
+
+std::optional<ModelTokens> gemini_usage(const json& message) {
+  const auto* usage = member(message, "usageMetadata");
+  if (usage == nullptr) return std::nullopt;
+  return ModelTokens{count(*usage, "promptTokenCount") + count(*usage, "toolUsePromptTokenCount"),
+                     count(*usage, "candidatesTokenCount") + count(*usage, "thoughtsTokenCount"), 0};
+}
+
+std::optional<ModelTokens> usage_in(Shape shape, const json& message) {
+  switch (shape) {
+    case Shape::openai:
+      return openai_usage(message);
+    case Shape::anthropic:
+      return anthropic_usage(message);
+    case Shape::gemini:
+      return gemini_usage(message);
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(Shape shape, const std::string& method,
+                                                                 const std::string& path, const std::string* body) {
+  if (shape == Shape::none) return NoModelCall{};
+  if (method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "DELETE") return NoModelCall{};
+  const Kind kind = kind_of(shape, path);
+  if (kind == Kind::free) return NoModelCall{};
+  if (kind == Kind::unknown) return Unbounded{"what requests like this use is not known"};
+  if (body == nullptr) return Unbounded{"the body is too large to be read"};
+  RequestWalker walker;
+  if (!http::walk_json(*body, walker)) {
+    return Unbounded{"the body cannot be read" + (walker.reason().empty() ? "" : ": " + walker.reason())};
+  }
+  if (!walker.problem.empty()) return Unbounded{"the request asks for " + walker.problem};
+  ModelCall call{walker.model, {}};
+  if (shape == Shape::gemini) call.model = gemini_target(path).first;
+  if (call.model.empty()) return Unbounded{"the request names no model"};
+  call.most.input = body->size() + kTokensBesides + walker.images * kTokensOfImage;
+  if (walker.caches) call.most.cache_writes = call.most.input;
+  if (kind == Kind::generation) {
+    call.most.output = (walker.output > 0 ? walker.output : kMostOutput) * walker.multiplier;
+  }
+  return call;
+}
+
+std::uint64_t cost_of(const ModelTokens& tokens, const provider::Price& price) {
+  const auto writes = std::min(tokens.cache_writes, tokens.input);
+  const double cost = static_cast<double>(tokens.input) * price.input +
+                      static_cast<double>(writes) * price.input * (kCacheWriteFactor - 1) +
+                      static_cast<double>(tokens.output) * price.output;
+  return static_cast<std::uint64_t>(std::ceil(std::min(cost, 1e15)));
+}
+
+void UsageReader::feed(ByteView bytes) {
+  if (overflowed_) return;
+  pending_ += as_text(bytes);
+  if (event_stream_) {
+    std::size_t begin = 0;
+    for (auto end = pending_.find('\n'); end != std::string::npos; end = pending_.find('\n', begin)) {
+      read_line(std::string_view(pending_).substr(begin, end - begin));
+      begin = end + 1;
+    }
+    pending_.erase(0, begin);
+  }
+  // What was read before stays known: of a stream it is a part of the truth, and replaced only by more of it.
+  overflowed_ = pending_.size() + event_.size() > kMostPending;
+}
+
+void UsageReader::read_line(std::string_view line) {
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  if (line.empty()) {
+    read_message(event_);
+    event_.clear();
+  } else if (line.starts_with("data:")) {
+    line.remove_prefix(5);
+    if (line.starts_with(' ')) line.remove_prefix(1);
+    event_ += (event_.empty() ? "" : "\n") + std::string(line);
+  }
+}
+
+void UsageReader::read_message(std::string_view text) {
+  if (text.find("\"usage") == std::string_view::npos) return;  // "usage", "usageMetadata"
+  const auto message = json::parse(text.begin(), text.end(), nullptr, false);
+  const json* first = message.is_array() && !message.empty() ? &message.back() : &message;
+  const auto found = usage_in(shape_, *first);
+  if (!found) return;
+  if (!tokens_) tokens_ = ModelTokens();
+  // Streams say it in parts, each of which only grows.
+  tokens_->input = std::max(tokens_->input, found->input);
+  tokens_->output = std::max(tokens_->output, found->output);
+  tokens_->cache_writes = std::max(tokens_->cache_writes, found->cache_writes);
+}
+
+std::optional<ModelTokens> UsageReader::finish() {
+  if (overflowed_) return std::nullopt;
+  if (event_stream_) {
+    if (!pending_.empty()) read_line(pending_);
+    read_line("");
+  } else {
+    read_message(pending_);
+  }
+  pending_.clear();
+  return tokens_;
+}
+
+}  // namespace agentvault::broker

@@ -1,0 +1,204 @@
+#include "policy/content.hpp"
+
+#include <algorithm>
+
+#include "base/encoding.hpp"
+#include "base/text.hpp"
+#include "http/json_walker.hpp"
+
+namespace agentvault::policy {
+namespace {
+
+using nlohmann::json;
+
+/// "/a~1b/0" as its segments.
+std::vector<std::string> segments_of(const std::string& pointer) {
+  std::vector<std::string> segments;
+  for (auto rest = json::json_pointer(pointer); !rest.empty(); rest = rest.parent_pointer()) {
+    segments.insert(segments.begin(), rest.back());
+  }
+  return segments;
+}
+
+/// Keeps the scalars that were asked for.
+class Collector final : public http::JsonWalker {
+ public:
+  Collector(const std::set<std::string>& pointers, std::map<std::string, Scalar>& found,
+            std::set<std::string>& ambiguous)
+      : found_(found), ambiguous_(ambiguous) {
+    for (const auto& pointer : pointers) wanted_.push_back({pointer, segments_of(pointer)});
+  }
+
+ private:
+  struct Wanted {
+    std::string pointer;
+    std::vector<std::string> segments;
+  };
+
+  bool on_text(const std::string& text) override { return note(text); }
+  bool on_number(double number) override { return note(number); }
+  bool on_flag(bool flag) override { return note(flag); }
+  bool on_null() override { return note(std::monostate()); }
+  bool on_container(bool) override { return note(std::monostate()); }
+
+  bool note(const Scalar& value) {
+    for (const auto& wanted : wanted_) {
+      if (wanted.segments.size() != levels().size()) continue;
+      bool same = true;
+      bool alike = true;
+      for (std::size_t i = 0; i < levels().size() && alike; ++i) {
+        same = same && levels()[i].name == wanted.segments[i];
+        alike = same || http::folded_key(levels()[i].name) == http::folded_key(wanted.segments[i]);
+      }
+      if (same) found_.insert_or_assign(wanted.pointer, value);
+      if (alike && !same) ambiguous_.insert(wanted.pointer);
+    }
+    return true;
+  }
+
+  std::vector<Wanted> wanted_;
+  std::map<std::string, Scalar>& found_;
+  std::set<std::string>& ambiguous_;
+};
+
+/// {"query": "..."} or a list of such (GraphQL over HTTP). What is named by a hash cannot be told.
+class GraphqlCollector final : public http::JsonWalker {
+ public:
+  std::optional<std::set<Operation>> result() const {
+    return understood_ && documents_ == requests_ ? operations_ : std::nullopt;
+  }
+
+ private:
+  bool on_text(const std::string& text) override {
+    if (!in_request()) return true;
+    const auto& name = levels().back().name;
+    if (name == "query") {
+      ++documents_;
+      const auto found = graphql_operations(text);
+      if (!found) return forget();
+      operations_->insert(found->begin(), found->end());
+    } else if (http::folded_key(name) == "query") {
+      return forget();
+    }
+    return true;
+  }
+  bool on_null() override { return other(); }
+  bool on_number(double) override { return other(); }
+  bool on_flag(bool) override { return other(); }
+  bool on_container(bool is_object) override {
+    const bool at_request = levels().empty() || (levels().size() == 1 && !levels().front().is_object);
+    if (at_request && is_object) ++requests_;
+    if (at_request && !is_object && !levels().empty()) return forget();
+    if (in_request() && levels().back().name == "extensions") return forget();  // persisted queries
+    return other();
+  }
+
+  bool in_request() const {
+    return (levels().size() == 1 && levels()[0].is_object) ||
+           (levels().size() == 2 && !levels()[0].is_object && levels()[1].is_object);
+  }
+  bool other() { return in_request() && http::folded_key(levels().back().name) == "query" ? forget() : true; }
+  bool forget() {
+    understood_ = false;
+    return true;
+  }
+
+  bool understood_ = true;
+  std::size_t documents_ = 0;
+  std::size_t requests_ = 0;
+  std::optional<std::set<Operation>> operations_ = std::set<Operation>();
+};
+
+/// "application/json; charset=utf-8": what stands before the parameters, in lower case; "" when a parameter says that it
+/// is not UTF-8, or there are two such fields.
+std::string media_type(const http::Fields& fields) {
+  if (fields.count("content-type") != 1) return "";
+  const auto parts = split(*fields.find("content-type"), ';');
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const auto parameter = lower(trim(parts[i]));
+    if (parameter.starts_with("charset") && parameter != "charset=utf-8" && parameter != "charset=\"utf-8\"") return "";
+  }
+  return lower(trim(parts.front()));
+}
+
+bool is_json(const std::string& type) {
+  return type == "application/json" || (type.starts_with("application/") && type.ends_with("+json"));
+}
+
+}  // namespace
+
+void Questions::add(const Questions& other) {
+  pointers.insert(other.pointers.begin(), other.pointers.end());
+  body = body || other.body;
+  graphql = graphql || other.graphql;
+}
+
+Content::Content(const http::Fields& fields, const std::string* body, const Questions& questions)
+    : form_(Form::unreadable), operations_(std::nullopt) {
+  if (body == nullptr || fields.has("content-encoding")) return;
+  const std::string type = media_type(fields);
+  if (is_json(type)) read_json(*body, questions);
+  if (type == "application/x-www-form-urlencoded") read_fields(*body);
+  if (type == "application/graphql") operations_ = graphql_operations(*body);
+}
+
+void Content::read_json(const std::string& body, const Questions& questions) {
+  Collector collector(questions.pointers, scalars_, ambiguous_);
+  if (!http::walk_json(body, collector)) return;
+  form_ = Form::json;
+  if (!questions.graphql) return;
+  GraphqlCollector graphql;
+  if (http::walk_json(body, graphql)) operations_ = graphql.result();
+}
+
+void Content::read_fields(const std::string& body) {
+  auto read = read_form(body);
+  if (!read) return;
+  fields_ = std::move(*read);
+  form_ = Form::fields;
+}
+
+const Scalar* Content::scalar(const std::string& pointer) const {
+  const auto found = scalars_.find(pointer);
+  return form_ != Form::json || ambiguous_.contains(pointer) || found == scalars_.end() ? nullptr : &found->second;
+}
+
+Match Content::json(const std::string& pointer, const Values& values) const {
+  if (form_ == Form::none) return values.match_missing();
+  if (form_ != Form::json || ambiguous_.contains(pointer)) return Match::unknown;
+  const auto found = scalars_.find(pointer);
+  return found == scalars_.end() ? values.match_missing() : values.match(found->second);
+}
+
+Match Content::form(const std::string& field, const Values& values) const {
+  if (form_ == Form::none) return values.match_missing();
+  if (form_ != Form::fields) return Match::unknown;
+  return match_field(fields_, field, values);
+}
+
+std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::string_view text) {
+  // ';' separates fields for some servers and not for others.
+  if (text.find(';') != std::string_view::npos) return std::nullopt;
+  std::map<std::string, std::vector<std::string>> fields;
+  for (const auto part : split(text, '&')) {
+    if (part.empty()) continue;
+    const auto equals = std::min(part.find('='), part.size());
+    fields[form_decoded(part.substr(0, equals))].push_back(
+        form_decoded(equals < part.size() ? part.substr(equals + 1) : std::string_view()));
+  }
+  return fields;
+}
+
+Match match_field(const std::map<std::string, std::vector<std::string>>& fields, const std::string& name,
+                  const Values& values) {
+  const auto found = fields.find(name);
+  // Stacks that fold case, or read a[] and a[0] as a list called a, would see more than one.
+  const auto alike = std::count_if(fields.begin(), fields.end(), [&](const auto& field) {
+    return equal_ignoring_case(std::string_view(field.first).substr(0, field.first.find('[')), name);
+  });
+  if (found == fields.end()) return alike > 0 ? Match::unknown : values.match_missing();
+  if (alike > 1 || found->second.size() != 1) return Match::unknown;
+  return values.match_text(found->second.front());
+}
+
+}  // namespace agentvault::policy

@@ -1,0 +1,56 @@
+// A policy file: what each agent may do (schemas/policy.md, schemas/policy.schema.json). TOML, read strictly.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "net/origin.hpp"
+#include "policy/budget_terms.hpp"
+#include "policy/egress.hpp"
+#include "policy/rule.hpp"
+
+namespace agentvault::policy {
+
+struct AgentPolicy {
+  std::string name;
+  std::optional<std::vector<std::string>> credentials;  // nothing: every one
+  std::optional<std::chrono::seconds> ttl;
+  std::optional<std::chrono::seconds> max_lifetime;
+  std::string isolation;  // "": not said
+  std::optional<Egress> egress;
+  std::vector<std::string> writes;
+  std::vector<std::string> shares;
+  std::vector<net::Authority> reaches;
+  std::vector<std::uint16_t> publishes;
+  std::optional<std::chrono::seconds> approval_timeout;
+  BudgetTerms budget;
+  std::map<std::string, BudgetTerms> credential_budgets;
+  std::vector<Rule> rules;
+
+  bool grants(const std::string& credential) const;
+};
+
+struct Document {
+  std::vector<AgentPolicy> agents;  // by name
+  const AgentPolicy* find(std::string_view agent) const;
+};
+
+/// How large a policy file may be.
+inline constexpr std::size_t kMaxDocument = std::size_t{256} << 10;
+
+/// Throws Error(usage): "FILE:LINE:COLUMN: what is wrong".
+Document parse_document(std::string_view toml, const std::string& file);
+
+/// "5432", a port of this machine's own, or "db.internal:5432". Nothing for anything else.
+std::optional<net::Authority> parse_reach(std::string_view text);
+
+/// The rules that count for a credential (""; requests without one). Those of the policy that concern it; beside them
+/// those of its preset, unless the policy itself allows something for it.
+std::vector<Rule> rules_for(const AgentPolicy* agent, std::string_view credential, const std::vector<Rule>& preset);
+
+}  // namespace agentvault::policy

@@ -1,0 +1,50 @@
+#include "policy/rule_set.hpp"
+
+namespace agentvault::policy {
+
+RuleSet::RuleSet(std::vector<Rule> rules) : rules_(std::move(rules)) {
+  for (std::size_t i = 0; i < rules_.size(); ++i) {
+    const auto id = static_cast<std::uint32_t>(i);
+    for (const auto& pattern : rules_[i].paths) index_.add(pattern, id);
+    if (rules_[i].paths.empty()) index_.add_any(id);
+    asks_for_body_ = asks_for_body_ || rules_[i].questions().body;
+    asks_for_history_ = asks_for_history_ || rules_[i].approve_when;
+  }
+}
+
+Decision RuleSet::decide(const Facts& facts) const {
+  std::vector<std::uint32_t> candidates;
+  index_.match(facts.path, candidates);
+  Decision decision;
+  for (const auto id : candidates) {
+    const Rule& rule = rules_[id];
+    const std::size_t number = id + 1;
+    // Only what is stronger, or as strong and earlier in the list, can still change the answer.
+    if (decision.rule && (rule.effect_on(facts) < decision.effect ||
+                          (rule.effect_on(facts) == decision.effect && number >= *decision.rule))) {
+      continue;
+    }
+    if (rule.holds(facts)) decision = {rule.effect_on(facts), number};
+  }
+  return decision;
+}
+
+Questions RuleSet::questions(std::string_view method, std::string_view path) const {
+  std::vector<std::uint32_t> candidates;
+  index_.match(path, candidates);
+  Questions questions;
+  for (const auto id : candidates) {
+    if (rules_[id].has_method(method)) questions.add(rules_[id].questions());
+  }
+  return questions;
+}
+
+std::string RuleSet::explain(const Decision& decision) const {
+  if (!decision.rule) return "no rule matches";
+  const Rule& rule = rules_[*decision.rule - 1];
+  const std::string where =
+      rule.line > 0 ? "policy line " + std::to_string(rule.line) : "rule " + std::to_string(*decision.rule);
+  return where + " (" + std::string(name_of(decision.effect)) + ")";
+}
+
+}  // namespace agentvault::policy

@@ -1,0 +1,38 @@
+// How a service tells what its models used, and what that costs: data of its preset, looked up when a session begins.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace agentvault::provider {
+
+/// What a model costs, in US dollars for a million tokens: millionths of a dollar a token.
+struct Price {
+  std::string model;  // a pattern: '*' is any run of characters
+  double input = 0;
+  double output = 0;
+};
+
+struct Metering {
+  /// Whose requests and answers those of the service look like.
+  enum class Shape {
+    none,       // it has no models
+    openai,     // also of the many services that speak like it
+    anthropic,
+    gemini,
+    opaque,     // it has models, and does not tell what they used
+  };
+
+  Shape shape = Shape::none;
+  std::vector<Price> prices;
+
+  /// The dearest that fits; nothing for an unknown model.
+  std::optional<Price> price_of(std::string_view model) const;
+};
+
+/// Nothing for anything but "openai", "anthropic", "gemini", "opaque".
+std::optional<Metering::Shape> parse_shape(std::string_view text);
+
+}  // namespace agentvault::provider

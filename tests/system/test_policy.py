@@ -1,0 +1,471 @@
+"""Policies: files, trust, what sessions are held to, and that running ones are told."""
+import json
+import os
+import signal
+import sqlite3
+import re
+import subprocess
+import tomllib
+
+from harness import LIMIT, ROOT, SystemTest, main, wait_for
+from json_schema import check
+
+ALLOW_A = """
+version = 1
+[agents.default]
+egress = "brokered"
+[[agents.default.rules]]
+effect  = "allow"
+methods = ["GET"]
+paths   = ["/a/**"]
+"""
+ALLOW_B = ALLOW_A.replace("/a/**", "/b/**")
+
+
+class PolicyTest(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.u = self.upstream()
+        self.v = self.vault()
+        self.ok(self.v.add("api", "--url", self.u.url, "--ca-file", self.certificate.pem))
+        self.project = self.folder / "project"
+        self.project.mkdir()
+
+    def write(self, text, folder=None):
+        file = (folder or self.project) / "agentvault.toml"
+        file.write_text(text)
+        return file
+
+    def in_project(self, *words, folder=None, **options):
+        return self.v.run(*words, cwd=folder or self.project, **options)
+
+    def trust(self, text, *options, folder=None):
+        self.write(text, folder)
+        return self.ok(self.in_project("policy", "trust", *options, folder=folder))
+
+    def session_in(self, folder, *options):
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            return self.session(self.v, *options)
+        finally:
+            os.chdir(before)
+
+    def assert_allowed(self, session, path, method="GET", **options):
+        self.assertEqual(session.request(method, "/api" + path, **options)[0], 200, path)
+
+    def assert_denied(self, session, path, method="GET", code="policy_denied", **options):
+        self.assert_error(session.request(method, "/api" + path, **options), 403, code)
+
+
+class FileTest(PolicyTest):
+    def test_a_file_counts_once_it_is_trusted(self):
+        self.write(ALLOW_A)
+        done = self.in_project("exec", "--", "true")
+        self.assertIn("agentvault.toml is not trusted for default, and does not count", done.err)
+        self.assertIn("policy presets", done.err)
+        s = self.session_in(self.project)
+        self.assert_allowed(s, "/b/x")
+        s.stop()
+        done = self.trust(ALLOW_A)
+        self.assertIn("counts, as it is now, for default", done.err)
+        self.assertIn("older copies of this vault open no more", done.err)
+        s = self.session_in(self.project)
+        self.assert_allowed(s, "/a/x")
+        self.assert_denied(s, "/b/x")
+        self.assert_denied(s, "/a/x", method="POST")
+        decided = {(e["path"], e["decision"], e["reason"]) for e in self.v.events() if e["event"] == "decided"}
+        self.assertLessEqual({("/a/x", "allow", "policy line 5 (allow)"), ("/b/x", "deny", "policy_denied")}, decided)
+
+    def test_who_edits_the_file_changes_nothing(self):
+        self.trust(ALLOW_A)
+        file = self.write(ALLOW_B)
+        for change in (lambda: None, file.unlink, lambda: file.symlink_to("/nowhere")):
+            change()
+            s = self.session_in(self.project)
+            self.assert_allowed(s, "/a/x")
+            self.assert_denied(s, "/b/x")
+            self.assertEqual(s.stop(), 0)
+        self.assertIn("was changed since it was trusted", s.stderr)
+
+    def test_it_counts_below_its_folder_and_the_nearest_trusted_one_wins(self):
+        below = self.project / "deep/er"
+        below.mkdir(parents=True)
+        self.trust(ALLOW_A)
+        s = self.session_in(below)
+        self.assert_denied(s, "/b/x")
+        self.write("version = 1\n[agents.default]\n", below)  # planted, untrusted: does not displace it
+        s = self.session_in(below)
+        self.assert_denied(s, "/b/x")
+        self.trust(ALLOW_B, folder=below)
+        s = self.session_in(below)
+        self.assert_allowed(s, "/b/x")
+        self.assert_denied(s, "/a/x")
+        s = self.session_in(self.folder)
+        self.assert_allowed(s, "/c")
+
+    def test_trust_is_by_agent(self):
+        self.ok(self.v.add("other", "--url", self.u.url, "--ca-file", self.certificate.pem))
+        text = ALLOW_A + '\n[agents.reader]\ncredentials = ["api"]\n'
+        self.write(text)
+        self.refused(self.in_project("exec", "--agent", "reader", "--", "true"), 3, 'there is no agent "reader"', "policy trust")
+        self.trust(text, "--agent", "reader")
+        done = self.ok(self.in_project("exec", "--agent", "reader", "--", "true"))
+        self.assertIn("credentials api |", done.err)
+        self.assertIn("policy presets", self.in_project("exec", "--", "true").err)
+        self.refused(self.in_project("policy", "trust", "--agent", "nobody"), 3, "names no agent nobody", "default, reader")
+        self.refused(self.in_project("exec", "--agent", "reader", "--with", "other", "--", "true"), 4,
+                     "does not grant other to the agent reader", "agentvault.toml")
+
+    def test_it_counts_no_longer(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        self.assert_denied(s, "/b/x")
+        self.ok(self.in_project("policy", "trust", "--remove"))
+        self.assert_allowed(s, "/b/x")
+        self.refused(self.in_project("policy", "trust", "--remove"), 3, "does not count anyway", "show --all")
+
+    def test_the_vaults_own_policy(self):
+        file = self.folder / "mine.toml"
+        file.write_text(ALLOW_A)
+        self.ok(self.v.run("policy", "apply", file))
+        s = self.session_in(self.folder)
+        self.assert_denied(s, "/b/x")
+        self.trust(ALLOW_B)
+        s = self.session_in(self.project)
+        self.assert_allowed(s, "/b/x")
+        table = json.loads(self.ok(self.v.run("--json", "policy", "show", "--all")).out)
+        self.assertEqual([(row["agent"], row["state"]) for row in table], [("default", "applied"), ("default", "trusted")])
+        self.write(ALLOW_A)
+        self.assertIn("the file was changed", self.v.run("policy", "show", "--all").out)
+        self.ok(self.v.run("policy", "apply", "--remove"))
+        self.refused(self.v.run("policy", "apply", "--remove"), 3, "does not count anyway", "show --all")
+        s = self.session_in(self.folder)
+        self.assert_allowed(s, "/b/x")
+
+    def test_isolation_egress_and_the_rest_come_from_the_policy(self):
+        outside = self.folder / "notes"
+        outside.mkdir()
+        self.trust(f"""
+version = 1
+[agents.default]
+isolation = "off"
+egress = ["docs.example.org"]
+max_lifetime = "2h"
+credentials = []
+write = ["../notes"]
+reach = ["5432"]
+""")
+        line = subprocess.run([self.v.argv()[0], "exec", "--", "true"], env=self.v.environment, cwd=self.project,
+                              capture_output=True, text=True, timeout=LIMIT).stderr
+        for part in ("isolation off", "egress docs.example.org,127.0.0.1:5432", "credentials none", "at most 2h"):
+            self.assertIn(part, line)
+        line = self.in_project("exec", "--egress", "open", "--max-lifetime", "1h", "--", "true").err
+        self.assertIn("egress open", line)
+        self.assertIn("at most 1h", line)
+        self.trust('version = 1\n[agents.default]\nwrite = ["../notes"]\n')
+        script = f"echo x > {outside}/made"
+        done = self.in_project("exec", "--isolation", "auto", "--", "sh", "-c", script)
+        self.assertEqual((done.code, (outside / "made").read_text()), (0, "x\n"), done)
+        self.write('version = 1\n[agents.default]\nwrite = ["../nowhere"]\n')
+        self.ok(self.in_project("policy", "trust"))
+        self.refused(self.in_project("exec", "--isolation", "auto", "--", "true"), 2, "nowhere")
+
+    def test_files_that_are_wrong(self):
+        self.refused(self.in_project("policy", "check"), 3, "there is no agentvault.toml here or above", "man agentvault-policy")
+        self.write("version = 1\n[agents.default]\nisolaton = 'off'\n")
+        for command in ("check", "trust"):
+            self.refused(self.in_project("policy", command), 2, "agentvault.toml:3:1: unknown key isolaton", "man agentvault-policy")
+        self.refused(self.v.run("policy", "check", self.folder / "gone.toml"), 3, "there is no file", "path")
+        self.refused(self.v.run("policy", "check", self.project), 2, "is a folder")
+        self.refused(self.v.run("policy", "apply"), 2, "apply takes a file")
+        other = self.folder / "other.toml"
+        other.write_text(ALLOW_A)
+        self.refused(self.v.run("policy", "trust", other), 2, "only a file called agentvault.toml", "policy apply")
+        self.write("version = 1\n")
+        self.refused(self.in_project("policy", "trust"), 2, "names no agent", "agents.default")
+        self.write("version = 1\n#" + "x" * 300_000)
+        self.refused(self.in_project("policy", "check"), 1, "")
+        done = self.ok(self.v.run("policy", "check", self.write(ALLOW_A.replace("rules]]", "rules]]\ncredential = 'unknown'"))))
+        self.assertIn("the vault has no credential named unknown", done.err)
+
+    def test_explain(self):
+        self.trust(ALLOW_A + '[[agents.default.rules]]\neffect = "allow"\nmethods = ["POST"]\nbody = { "/model" = ["m*"] }\n')
+        body = self.folder / "body.json"
+        body.write_text('{"model": "m1"}')
+        def explain(*words):
+            done = self.in_project("--json", "policy", "explain", *words)
+            return done.code, json.loads(done.out)
+        code, told = explain("GET", self.u.url + "/a/x")
+        self.assertEqual((code, told["decision"], told["reason"], told["credential"]), (0, "allow", "policy line 5 (allow)", "api"))
+        self.assertIn("/a/**", told["rule"])
+        code, told = explain("GET", self.u.url + "/b/x")
+        self.assertEqual((code, told["decision"], told["reason"]), (4, "deny", "no rule matches"))
+        self.assertEqual(explain("POST", self.u.url + "/x", "--body-file", body)[0], 0)
+        self.assertEqual(explain("POST", self.u.url + "/x", "--body-file", body, "--content-type", "text/plain")[0], 4)
+        code, told = explain("GET", "https://elsewhere.example/")
+        self.assertEqual((code, told["reason"]), (4, "egress is brokered"))
+        self.refused(self.in_project("policy", "explain", "GET", "x"), 2, "not a URL", "https://host/path")
+        self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/a//x"), 2, "the broker refuses this path")
+        self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/", "--credential", "no"), 3, "no credential named")
+
+    def test_the_schema_knows_what_the_program_knows(self):
+        schema = json.loads((ROOT / "schemas/policy.schema.json").read_text())
+        agent, rule = schema["$defs"]["agent"]["properties"], schema["$defs"]["rule"]["properties"]
+        source = (ROOT / "libvault/policy/document.cpp").read_text()
+        for key in [*agent, *rule, *schema["$defs"]["budget"]["properties"], *rule["approve_when"]["properties"]]:
+            self.assertIn(f'"{key}"', source)
+        page = (ROOT / "man/agentvault-policy.1.scd").read_text().replace("\\", "")
+        for example in re.findall(r"^version = 1\n.*?(?=^TOML$|^```$)", page + (ROOT / "README.md").read_text(), re.S | re.M):
+            check(tomllib.loads(example), schema, "example")
+        for key in [*agent, *rule]:
+            self.assertIn(key, page)
+
+
+class JudgedTest(PolicyTest):
+    """What is judged is what is forwarded."""
+
+    def test_body_fields(self):
+        self.trust("""
+version = 1
+[[agents.default.rules]]
+effect  = "allow"
+methods = ["POST"]
+paths   = ["/chat"]
+body    = { "/model" = ["small-*"], "/max_tokens" = { max = 100, optional = true } }
+""")
+        s = self.session_in(self.project)
+        json_type = [("Content-Type", "application/json")]
+        post = lambda body, headers=json_type: s.request("POST", "/api/chat", headers=headers, body=body)
+        self.assertEqual(post(b'{"model": "small-1"}')[0], 200)
+        self.assertEqual(self.u.requests[-1]["body"], b'{"model": "small-1"}')
+        self.assertNotIn("Transfer-Encoding", dict(self.u.requests[-1]["headers"]))
+        seen = len(self.u.requests)
+        for body in (b'{"model": "large"}', b'{"model": "small-1", "model": "large"}', b'{"model": "small-1", "Model": "large"}',
+                     b'{"model": "small-1", "max_tokens": 101}', b'{"model": ["small-1"]}', b"", b'{"model": "small-1"', b"[]"):
+            self.assert_error(post(body), 403, "policy_denied")
+        self.assert_error(post(b'{"model": "small-1"}', []), 403, "policy_denied")
+        self.assert_error(post(b'{"model": "small-1"}', json_type + [("Content-Encoding", "gzip")]), 403, "policy_denied")
+        chunked = (b"POST /api/chat HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\nAuthorization: Bearer %s\r\n"
+                   b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" % (s.port, s.token.encode()))
+        self.assertIn(b" 403 ", s.raw(chunked + b"a\r\n{\"model\": \r\n7\r\n\"large\"\r\n1\r\n}\r\n0\r\n\r\n").split(b"\r\n")[0])
+        self.assertEqual(len(self.u.requests), seen)
+        self.assertIn(b" 200 ", s.raw(chunked + b"a\r\n{\"model\": \r\n9\r\n\"small-1\"\r\n1\r\n}\r\n0\r\n\r\n").split(b"\r\n")[0])
+        self.assertEqual(self.u.requests[-1]["body"], b'{"model": "small-1"}')
+
+    def test_large_bodies_count_against_the_request_where_a_rule_asks(self):
+        self.trust("""
+version = 1
+[[agents.default.rules]]
+effect  = "allow"
+paths   = ["/free"]
+[[agents.default.rules]]
+effect   = "allow"
+paths    = ["/small"]
+max_body = 10
+[[agents.default.rules]]
+effect  = "allow"
+paths   = ["/judged"]
+body    = { "/a" = [1] }
+""")
+        s = self.session_in(self.project)
+        large = b'{"a": 1, "b": "' + b"x" * (17 << 20) + b'"}'
+        kind = [("Content-Type", "application/json")]
+        self.assertEqual(s.request("POST", "/api/free", body=large, headers=kind)[0], 200)
+        self.assert_denied(s, "/judged", method="POST", body=b'{"a": 2}', headers=kind)
+        self.assert_allowed(s, "/judged", method="POST", body=b'{"a": 1, "b": "' + b"x" * (1 << 20) + b'"}', headers=kind)
+        self.assert_allowed(s, "/small", method="POST", body=b"0123456789")
+        self.assert_denied(s, "/small", method="POST", body=b"0123456789a")
+        head = (f"POST /api/judged HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {s.token}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(large)}\r\nExpect: 100-continue\r\n\r\n")
+        self.assertIn(b" 403 ", s.raw(head.encode()).split(b"\r\n")[0])
+
+    def test_rules_without_a_credential_take_hosts_away(self):
+        self.trust("""
+version = 1
+[agents.default]
+egress = ["localhost", "other.example"]
+[[agents.default.rules]]
+effect = "deny"
+hosts  = ["other.example"]
+""")
+        plain = self.upstream(tls=False)
+        s = self.session_in(self.project)
+        def status(target):
+            code, connection = s.tunnel(target)
+            connection.close()
+            return code
+        self.assertEqual(status(f"localhost:{plain.port}"), 200)
+        self.assertEqual(status("other.example:443"), 403)
+        self.assertEqual(status("third.example:443"), 403)
+
+
+class LiveTest(PolicyTest):
+    def test_a_running_session_follows_at_once(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        self.assert_allowed(s, "/a/x")
+        self.trust(ALLOW_B)
+        self.assert_denied(s, "/a/x")
+        self.assert_allowed(s, "/b/x")
+        status, connection = s.tunnel("other.example:443")
+        self.assertEqual(status, 403)
+        connection.close()
+
+    def test_a_policy_that_comes_later_holds_for_what_runs(self):
+        s = self.session_in(self.project)
+        self.assert_allowed(s, "/b/x")
+        self.trust(ALLOW_A)
+        self.assert_denied(s, "/b/x")
+
+    def test_a_session_elsewhere_or_of_another_agent_is_not_touched(self):
+        s = self.session_in(self.folder)
+        self.trust(ALLOW_A)
+        self.assert_allowed(s, "/b/x")
+
+    def test_a_stream_that_is_no_longer_allowed_is_cut(self):
+        self.trust(ALLOW_A)
+        release = self.folder / "release"
+        def stream(handler, body):
+            handler.send_response(200)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"6\r\nhello\n\r\n")
+            handler.wfile.flush()
+            wait_for(release.exists, "the release")
+        self.u.routes["/a/stream"] = stream
+        s = self.session_in(self.project)
+        with s.connect() as connection:
+            connection.sendall(f"GET /api/a/stream HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {s.token}\r\n\r\n".encode())
+            got = b""
+            while b"hello" not in got:
+                got += connection.recv(4096)
+            self.trust(ALLOW_B)
+            try:
+                rest = connection.recv(4096)
+            except ConnectionResetError:
+                rest = b""
+            self.assertEqual(rest, b"")
+        release.touch()
+
+    def test_a_credential_that_is_no_longer_granted_is_gone_and_does_not_come_back(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        self.trust(ALLOW_A.replace("egress", 'credentials = []\negress'))
+        self.assert_denied(s, "/a/x", code="credential_withdrawn")
+        self.trust(ALLOW_A)
+        self.assert_denied(s, "/a/x", code="credential_withdrawn")
+
+    def test_an_agent_that_no_policy_names_any_more_is_stopped(self):
+        text = ALLOW_A + "\n[agents.reader]\n"
+        self.trust(text)
+        s = self.session_in(self.project, "--agent", "reader")
+        self.assert_allowed(s, "/b/x")
+        self.trust(ALLOW_A)
+        self.assert_error(s.request("GET", "/api/b/x"), 401, "session_revoked")
+
+    def test_a_session_that_does_not_answer_is_killed(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        s.process.send_signal(signal.SIGSTOP)
+        self.write(ALLOW_B)
+        done = self.ok(self.in_project("policy", "trust"))
+        self.assertIn("did not answer and was killed", done.err)
+        self.assertEqual(s.process.wait(LIMIT), -signal.SIGKILL)
+
+    def test_what_a_killed_writer_left_is_told_by_the_next_opener(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        # The writer is killed after the change is stored, before it has told anybody: it finds no session to tell.
+        hidden = self.folder / "hidden"
+        (self.v.path / "sessions").rename(hidden)
+        self.write(ALLOW_B)
+        self.in_project("policy", "trust")
+        (self.v.path / "sessions").exists() and (self.v.path / "sessions").rmdir()
+        hidden.rename(self.v.path / "sessions")
+        self.assert_allowed(s, "/a/x")
+        with sqlite3.connect(self.v.path / "vault.db") as database:
+            database.execute("INSERT OR REPLACE INTO unannounced SELECT 1, epoch, sequence FROM stage")
+        database.close()
+        self.ok(self.v.run("exec", "--", "true"))
+        self.assert_denied(s, "/a/x")
+        self.assert_allowed(s, "/b/x")
+        with sqlite3.connect(self.v.path / "vault.db") as database:
+            self.assertEqual(database.execute("SELECT count(*) FROM unannounced").fetchone(), (0,))
+        database.close()
+
+    def test_a_forged_or_old_announcement_changes_nothing(self):
+        self.trust(ALLOW_A)
+        s = self.session_in(self.project)
+        socket_path = next((self.v.path / "sessions").glob("*.sock"))
+        import base64
+        import socket
+        def tell(subject):
+            with socket.socket(socket.AF_UNIX) as control:
+                control.connect(str(socket_path))
+                control.sendall(json.dumps({"command": "policies", "subject": subject}).encode() + b"\n")
+                return json.loads(control.recv(65536))
+        for subject in ("", "!", base64.b64encode(b"x" * 200).decode()):
+            self.assertEqual(tell(subject), {"done": False})
+        self.assert_allowed(s, "/a/x")
+        self.assert_denied(s, "/b/x")
+
+    def test_revoking_an_agent_stops_its_sessions_only_and_a_policy_readmits_it(self):
+        text = ALLOW_A + "\n[agents.reader]\n"
+        self.trust(text)
+        reader, other = self.session_in(self.project, "--agent", "reader"), self.session_in(self.project)
+        self.ok(self.v.run("revoke", "--agent", "reader"))
+        self.assert_error(reader.request("GET", "/api/a/x"), 401, "session_revoked")
+        self.assert_allowed(other, "/a/x")
+        self.refused(self.in_project("exec", "--agent", "reader", "--", "true"), 4, "the agent reader is revoked")
+        self.trust(text)
+        self.ok(self.in_project("exec", "--agent", "reader", "--", "true"))
+
+
+class StoredTest(PolicyTest):
+    def test_a_policy_row_that_somebody_changed_opens_nothing(self):
+        self.trust(ALLOW_A)
+        def change(statement):
+            database = sqlite3.connect(self.v.path / "vault.db")
+            database.execute(statement)
+            database.commit()
+            database.close()
+        change("UPDATE policy SET text = replace(text, '/a/', '/b/')")
+        self.refused(self.in_project("exec", "--", "true"), 6, "changed by something other than agentvault")
+        change("UPDATE policy SET text = replace(text, '/b/', '/a/')")
+        self.ok(self.in_project("exec", "--", "true"))
+        change("DELETE FROM policy")
+        self.refused(self.in_project("exec", "--", "true"), 6, "changed by something other than agentvault")
+
+    def test_an_older_copy_of_the_vault_brings_no_older_policy_back(self):
+        self.trust(ALLOW_B)
+        copy = (self.v.path / "vault.db").read_bytes()
+        self.trust(ALLOW_A)
+        for left in ("vault.db-wal", "vault.db-shm"):
+            (self.v.path / left).unlink(missing_ok=True)
+        (self.v.path / "vault.db").write_bytes(copy)
+        self.refused(self.in_project("exec", "--", "true"), 6, "")
+
+    def test_a_backup_keeps_policies(self):
+        phrase = self.folder / "phrase"
+        phrase.write_text("correct horse battery staple")
+        phrase.chmod(0o600)
+        self.trust(ALLOW_A)
+        self.ok(self.v.run("recovery", "set", "--new-passphrase-file", phrase))
+        self.ok(self.v.run("backup", self.folder / "b"))
+        self.v.path.rename(self.folder / "lost")
+        self.ok(self.v.run("restore", self.folder / "b", "--tpm", "embedded", "--passphrase-file", phrase))
+        s = self.session_in(self.project)
+        self.assert_denied(s, "/b/x")
+
+    def test_a_vault_from_before_there_were_policies_opens(self):
+        database = sqlite3.connect(self.v.path / "vault.db")
+        database.executescript("DROP TABLE policy; DROP TABLE unannounced; PRAGMA user_version = 1")
+        database.close()
+        self.ok(self.v.run("exec", "--", "true"))
+        self.trust(ALLOW_A)
+        self.ok(self.in_project("exec", "--", "true"))
+
+
+if __name__ == "__main__":
+    main()

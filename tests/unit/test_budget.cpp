@@ -1,0 +1,275 @@
+// Budgets: the ledger on disk, what a request to a model can use at most, and what its answer says.
+#include <sys/stat.h>
+
+#include <fstream>
+#include <random>
+
+#include "base/error.hpp"
+#include "broker/ledger.hpp"
+#include "broker/model_call.hpp"
+#include "catch.hpp"
+#include "provider/preset.hpp"
+#include "scratch.hpp"
+
+using namespace agentvault;
+using namespace agentvault::broker;
+
+namespace {
+
+using Shape = provider::Metering::Shape;
+using Time = std::chrono::system_clock::time_point;
+
+const SecretBytes& key() {
+  static const SecretBytes fixed = SecretBytes::copy_of(as_bytes("0123456789abcdef0123456789abcdef"));
+  return fixed;
+}
+
+Time at(std::int64_t seconds) {
+  return std::chrono::system_clock::from_time_t(seconds);
+}
+
+policy::BudgetTerms per_day(std::uint64_t requests) {
+  policy::BudgetTerms terms;
+  terms.requests_per_day = requests;
+  return terms;
+}
+
+bool reserved(Ledger& ledger, const policy::BudgetTerms& terms, Time now, Usage usage = {1, 0, 0}) {
+  return std::holds_alternative<Reservation>(ledger.reserve({{"", terms}}, usage, now));
+}
+
+constexpr std::int64_t kNoon = 1'800'014'400;  // 2027-01-15T12:00:00Z
+
+ModelCall call_of(Shape shape, const char* path, const std::string& body) {
+  const auto call = read_model_call(shape, "POST", path, &body);
+  const auto* found = std::get_if<ModelCall>(&call);
+  REQUIRE(found != nullptr);
+  return *found;
+}
+
+std::string unbounded(Shape shape, const char* path, const std::string& body) {
+  const auto call = read_model_call(shape, "POST", path, &body);
+  const auto* found = std::get_if<Unbounded>(&call);
+  return found != nullptr ? found->reason : "";
+}
+
+std::optional<ModelTokens> used(Shape shape, bool stream, const std::string& text, std::size_t step = 1) {
+  UsageReader reader(shape, stream);
+  for (std::size_t at = 0; at < text.size(); at += step) reader.feed(as_bytes(text.substr(at, step)));
+  return reader.finish();
+}
+
+}  // namespace
+
+TEST_CASE("a day's budget is used up, and is there again the next day") {
+  const Scratch scratch;
+  Ledger ledger(scratch / "budgets/a", "a", key().clone());
+  for (int i = 0; i < 3; ++i) CHECK(reserved(ledger, per_day(3), at(kNoon)));
+  const auto refused = ledger.reserve({{"", per_day(3)}}, {1, 0, 0}, at(kNoon));
+  const auto* why = std::get_if<Exceeded>(&refused);
+  REQUIRE(why != nullptr);
+  CHECK(why->until == std::chrono::hours(12));
+  CHECK(why->limit == "3 requests a day");
+  CHECK_FALSE(reserved(ledger, per_day(3), at(kNoon + 11 * 3600)));
+  CHECK_FALSE(reserved(ledger, per_day(3), at(kNoon - 3 * 86400)));  // a clock that was set back gives nothing
+  CHECK(reserved(ledger, per_day(3), at(kNoon + 12 * 3600)));
+  CHECK_FALSE(reserved(ledger, per_day(0), at(kNoon)));
+}
+
+TEST_CASE("a minute's budget") {
+  const Scratch scratch;
+  Ledger ledger(scratch / "a", "a", key().clone());
+  policy::BudgetTerms terms;
+  terms.requests_per_minute = 2;
+  CHECK(reserved(ledger, terms, at(kNoon + 30)));
+  CHECK(reserved(ledger, terms, at(kNoon + 50)));
+  const auto refused = ledger.reserve({{"", terms}}, {1, 0, 0}, at(kNoon + 60));
+  REQUIRE(std::holds_alternative<Exceeded>(refused));
+  CHECK(std::get<Exceeded>(refused).until == std::chrono::seconds(30));
+  CHECK(reserved(ledger, terms, at(kNoon + 90)));
+}
+
+TEST_CASE("all scopes, or none") {
+  const Scratch scratch;
+  Ledger ledger(scratch / "a", "a", key().clone());
+  const std::vector<Scope> both{{"", per_day(5)}, {"openai", per_day(1)}};
+  CHECK(std::holds_alternative<Reservation>(ledger.reserve(both, {1, 0, 0}, at(kNoon))));
+  for (int i = 0; i < 10; ++i) CHECK(std::holds_alternative<Exceeded>(ledger.reserve(both, {1, 0, 0}, at(kNoon))));
+  for (int i = 0; i < 4; ++i) CHECK(reserved(ledger, per_day(5), at(kNoon)));
+  CHECK_FALSE(reserved(ledger, per_day(5), at(kNoon)));
+}
+
+TEST_CASE("what was reserved is replaced by what was used") {
+  const Scratch scratch;
+  Ledger ledger(scratch / "a", "a", key().clone());
+  policy::BudgetTerms terms;
+  terms.tokens_per_day = 1000;
+  const auto first = ledger.reserve({{"", terms}}, {1, 900, 0}, at(kNoon));
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon), {1, 200, 0}));
+  ledger.settle(std::get<Reservation>(first), {1, 100, 0});
+  CHECK(reserved(ledger, terms, at(kNoon), {1, 900, 0}));
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon), {1, 1, 0}));
+  // More than was reserved counts as well; what is settled after its day is over changes nothing.
+  const auto next = ledger.reserve({{"", terms}}, {1, 10, 0}, at(kNoon + 86400));
+  ledger.settle(std::get<Reservation>(next), {1, 2000, 0});
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon + 86400), {1, 1, 0}));
+  const auto alone = ledger.reserve({{"", terms}}, {1, 1001, 0}, at(kNoon + 86400));
+  CHECK(std::get<Exceeded>(alone).until.count() == 0);
+}
+
+TEST_CASE("two processes' ledgers are one, and what was cut short is not half there") {
+  const Scratch scratch;
+  const auto file = scratch / "a";
+  Ledger one(file, "a", key().clone());
+  Ledger two(file, "a", key().clone());
+  int passed = 0;
+  for (int i = 0; i < 100; ++i) passed += reserved(i % 2 == 0 ? one : two, per_day(37), at(kNoon));
+  CHECK(passed == 37);
+  // The newest slot is damaged: the one before it counts.
+  std::fstream damage(file, std::ios::in | std::ios::out | std::ios::binary);
+  damage.seekp(37 % 2 * 65536 + 20);
+  damage.put('x');
+  damage.close();
+  CHECK(reserved(one, per_day(37), at(kNoon)));
+  CHECK_FALSE(reserved(one, per_day(37), at(kNoon)));
+}
+
+TEST_CASE("a damaged budget, one of another agent or key: nothing is allowed") {
+  const Scratch scratch;
+  const auto file = scratch / "a";
+  Ledger ledger(file, "a", key().clone());
+  CHECK(reserved(ledger, per_day(3), at(kNoon)));
+  Ledger other(file, "b", key().clone());
+  CHECK_THROWS_AS(reserved(other, per_day(3), at(kNoon)), Error);
+  Ledger foreign(file, "a", SecretBytes::copy_of(as_bytes("another key, another key, another")));
+  CHECK_THROWS_AS(reserved(foreign, per_day(3), at(kNoon)), Error);
+  std::filesystem::resize_file(file, 70000);
+  std::ofstream(file, std::ios::binary) << std::string(200'000, 'x');
+  CHECK_THROWS_AS(reserved(ledger, per_day(3), at(kNoon)), Error);
+  std::ofstream(file, std::ios::binary | std::ios::trunc) << "";
+  CHECK(reserved(ledger, per_day(3), at(kNoon)));
+}
+
+TEST_CASE("a random history of reservations never passes the limit, and never loses any") {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 20; ++round) {
+    const Scratch scratch;
+    Ledger ledger(scratch / "a", "a", key().clone());
+    policy::BudgetTerms terms;
+    terms.microusd_per_day = 10'000;
+    std::uint64_t counted = 0;
+    std::vector<Reservation> open;
+    for (int step = 0; step < 100; ++step) {
+      if (!open.empty() && random() % 2 == 0) {
+        const auto reservation = open.back();
+        open.pop_back();
+        const std::uint64_t actual = random() % (reservation.usage.microusd + 1);
+        ledger.settle(reservation, {1, 0, actual});
+        counted = counted - reservation.usage.microusd + actual;
+      } else {
+        const std::uint64_t wanted = 1 + random() % 3000;
+        auto result = ledger.reserve({{"", terms}}, {1, 0, wanted}, at(kNoon));
+        const bool fits = counted + wanted <= 10'000;
+        REQUIRE(std::holds_alternative<Reservation>(result) == fits);
+        if (!fits) continue;
+        counted += wanted;
+        open.push_back(std::get<Reservation>(result));
+      }
+    }
+  }
+}
+
+TEST_CASE("the most that a request to a model can use") {
+  const auto chat = call_of(Shape::openai, "/v1/chat/completions", R"({"model":"gpt-5","max_completion_tokens":50,"n":3,"messages":[]})");
+  CHECK(chat.model == "gpt-5");
+  CHECK(chat.most.output == 150);
+  CHECK(chat.most.input >= 60);
+  CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","input":"hi"})").most.output == 131'072);
+  CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
+  CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
+                R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})").model == "gemini-2.5-pro");
+  const auto cached = call_of(Shape::anthropic, "/v1/messages",
+                              R"({"model":"c","max_tokens":5,"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}],"messages":[]})");
+  CHECK(cached.most.cache_writes == cached.most.input);
+  const auto image = call_of(Shape::anthropic, "/v1/messages",
+                             R"({"model":"c","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}]})");
+  CHECK(image.most.input > 10'000);
+  // What an agent's own tool takes, or was called with, is its own business.
+  CHECK(call_of(Shape::anthropic, "/v1/messages",
+                R"({"model":"c","max_tokens":5,"tools":[{"name":"t","input_schema":{"type":"object","properties":{"file_id":{"type":"string"}}}}],
+                    "messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"type":"document","file_id":"x"}}]}]})").model == "c");
+}
+
+TEST_CASE("requests without a bound are said to have none") {
+  const auto openai = [](const std::string& more) {
+    return unbounded(Shape::openai, "/v1/responses", R"({"model":"gpt-5",)" + more + "}");
+  };
+  for (const char* more :
+       {R"("previous_response_id":"r")", R"("conversation":{"id":"c"})", R"("prompt":{"id":"p"})", R"("background":true)",
+        R"("tools":[{"type":"web_search"}])", R"("tools":[{"type":"code_interpreter","container":{}}])", R"("service_tier":"priority")",
+        R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}])", R"("max_output_tokens":-1)", R"("n":0)",
+        R"("input":[{"type":"item_reference","id":"i"}])"}) {
+    INFO(more);
+    CHECK_FALSE(openai(more).empty());
+  }
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", "{}").empty());
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", "[]").empty());
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", R"({"model":"a","model":"b"})").empty());
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/images/generations", R"({"model":"a"})").empty());
+  CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages/batches", "{}").empty());
+  CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", R"({"model":"c","mcp_servers":[]})").empty());
+  CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages",
+                        R"({"model":"c","messages":[{"content":[{"type":"document","source":{}}]}]})").empty());
+  CHECK_FALSE(unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"tools":[{"googleSearch":{}}]})").empty());
+  CHECK_FALSE(unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"contents":[{"parts":[{"fileData":{}}]}]})").empty());
+  CHECK_FALSE(unbounded(Shape::opaque, "/v1/anything", "{}").empty());
+  const auto unread = read_model_call(Shape::openai, "POST", "/v1/responses", nullptr);
+  CHECK(std::holds_alternative<Unbounded>(unread));
+  const std::string none;
+  CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::openai, "GET", "/v1/models", &none)));
+  CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::none, "POST", "/x", &none)));
+  CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::anthropic, "POST", "/v1/messages/count_tokens", &none)));
+}
+
+TEST_CASE("what answers say was used, in one piece and in many") {
+  for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{100'000}}) {
+    const auto chat = used(Shape::openai, false, R"({"id":"x","usage":{"prompt_tokens":10,"completion_tokens":5}})", step);
+    REQUIRE(chat);
+    CHECK((chat->input == 10 && chat->output == 5));
+    const auto response = used(Shape::openai, true,
+                               "event: response.created\ndata: {\"response\":{\"usage\":null}}\n\n"
+                               "event: response.completed\r\ndata: {\"response\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":3}}}\r\n\r\n", step);
+    REQUIRE(response);
+    CHECK((response->input == 7 && response->output == 3));
+    const auto claude = used(Shape::anthropic, true,
+                             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":20,"
+                             "\"cache_creation_input_tokens\":4,\"cache_read_input_tokens\":1,\"output_tokens\":1}}}\n\n"
+                             "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":90}}\n\n", step);
+    REQUIRE(claude);
+    CHECK((claude->input == 25 && claude->output == 90 && claude->cache_writes == 4));
+    const auto gemini = used(Shape::gemini, true,
+                             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1}}\n\n"
+                             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":9,\"thoughtsTokenCount\":2}}\n\n", step);
+    REQUIRE(gemini);
+    CHECK((gemini->input == 4 && gemini->output == 11));
+    CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));
+    CHECK_FALSE(used(Shape::openai, false, R"({"text":"\"usage\":{\"prompt_tokens\":1}"})", step));
+    CHECK_FALSE(used(Shape::openai, false, "{\"usage\":", step));
+    CHECK_FALSE(used(Shape::opaque, false, R"({"usage":{"prompt_tokens":10}})", step));
+  }
+  CHECK_FALSE(used(Shape::openai, false, R"({"usage":{"prompt_tokens":10}})" + std::string(5 << 20, ' '), 65536));
+}
+
+TEST_CASE("prices: the dearest that fits, rounded up; an unknown model has none") {
+  const auto metering = provider::metering_of("openai", "");
+  CHECK(metering.shape == Shape::openai);
+  REQUIRE(metering.price_of("gpt-5"));
+  CHECK_FALSE(metering.price_of("gpt-unheard-of"));
+  const provider::Metering two{Shape::openai, {{"a*", 1, 2}, {"a-large*", 3, 9}}};
+  CHECK(two.price_of("a-large-1")->output == 9);
+  CHECK(cost_of({1, 0, 0}, {"m", 0.25, 1}) == 1);
+  CHECK(cost_of({1000, 100, 0}, {"m", 2, 10}) == 3000);
+  CHECK(cost_of({1000, 100, 500}, {"m", 2, 10}) == 4000);
+  CHECK(provider::metering_of("github", "").shape == Shape::none);
+  CHECK(provider::metering_of("unheard-of", "").shape == Shape::none);
+}
