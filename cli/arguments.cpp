@@ -142,6 +142,7 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--take", a.take, "no vault: take these keys out of exec's own environment")
       ->delimiter(',')
       ->type_name("VAR,...");
+  exec->add_option("--budget", a.budget, "inside a session: how many requests the command may make")->type_name("N");
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
   define_pin_file(exec, a);
 
@@ -156,6 +157,8 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   attenuate->add_option("--credential", a.credential, "only for this credential");
   attenuate->add_option("--method", a.methods, "only these methods")->delimiter(',')->type_name("METHOD,...");
   attenuate->add_option("--path", a.paths, "only paths of this pattern (repeatable)")->type_name("PATTERN");
+  attenuate->add_option("--budget", a.budget, "only so many requests")->type_name("N");
+  attenuate->add_option("--depth", a.depth, "to be handed on only so often")->type_name("N");
   attenuate->add_option("--lifetime", a.lifetime, "only for this long, for example 10m");
   attenuate->add_option("--agent-name", a.agent_name, "name of who gets it, for the audit log");
 

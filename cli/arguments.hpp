@@ -77,6 +77,8 @@ struct Arguments {
   std::vector<std::string> paths;
   std::string lifetime;
   std::string agent_name;
+  std::optional<std::uint64_t> budget;
+  std::optional<std::uint64_t> depth;
 
   // policy
   bool remove = false;

@@ -7,7 +7,9 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "session/exec.hpp"
+#include "session/governance.hpp"
 #include "session/isolation.hpp"
+#include "session/nested.hpp"
 #include "taken_keys.hpp"
 #include "terminal.hpp"
 
@@ -30,6 +32,18 @@ net::Authority reached(const std::string& text) {
               "write 5432, or db.internal:5432");
 }
 
+std::vector<std::string> command_of(const Arguments& a) {
+  if (!a.child.empty()) return a.child;
+  const char* shell = std::getenv("SHELL");
+  return {shell != nullptr && *shell != '\0' ? shell : "/bin/sh"};
+}
+
+std::vector<std::string> given_environment() {
+  std::vector<std::string> entries;
+  for (char** entry = environ; *entry != nullptr; ++entry) entries.emplace_back(*entry);
+  return entries;
+}
+
 session::ExecRequest make_request(const Arguments& a) {
   session::ExecRequest request;
   request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with, a.agent,
@@ -45,13 +59,32 @@ session::ExecRequest make_request(const Arguments& a) {
   request.publishes = a.publish;
   request.quiet = a.quiet;
   request.child_umask = a.inherited_umask;
-  request.command = a.child;
-  if (request.command.empty()) {
-    const char* shell = std::getenv("SHELL");
-    request.command.emplace_back(shell != nullptr && *shell != '\0' ? shell : "/bin/sh");
-  }
-  for (char** entry = environ; *entry != nullptr; ++entry) request.environment.emplace_back(*entry);
+  request.command = command_of(a);
+  request.environment = given_environment();
   return request;
+}
+
+/// Inside a session: what is there is handed on, in part.
+int run_inside(const Arguments& a) {
+  const bool of_outer = a.isolation || a.egress || !a.write.empty() || !a.share.empty() || !a.reach.empty() ||
+                        !a.publish.empty() || !a.ttl.empty();
+  if (of_outer) {
+    throw Error(ErrorKind::usage, "isolation and egress are those of the session that this runs in",
+                "inside a session exec takes --with, --agent, --budget, --max-lifetime and -q");
+  }
+  session::NestedRequest request;
+  request.environment = given_environment();
+  request.command = command_of(a);
+  if (a.agent != session::kDefaultAgent) request.agent = a.agent;
+  if (!request.agent.empty() && !valid_name(request.agent)) {
+    throw Error(ErrorKind::usage, "not a name: \"" + printable(request.agent) + "\"", "a-z 0-9 . _ -");
+  }
+  request.with = a.with;
+  request.budget = a.budget;
+  request.lifetime = duration(a.max_lifetime);
+  request.child_umask = a.inherited_umask;
+  request.quiet = a.quiet;
+  return session::run_nested(request);
 }
 
 /// Keys are taken before the environment is copied: no copy has them.
@@ -72,6 +105,11 @@ int run_without_vault(const Arguments& a) {
 int run_exec(const Arguments& arguments) {
   try {
     if (!arguments.take.empty()) return run_without_vault(arguments);
+    if (session::is_inside_session(given_environment())) return run_inside(arguments);
+    if (arguments.budget) {
+      throw Error(ErrorKind::usage, "--budget is for an exec inside a session",
+                  "for a session of its own write a budget into the policy");
+    }
     return session::run_exec(make_request(arguments));
   } catch (const Error& error) {
     // 1 would look like the child's own status.

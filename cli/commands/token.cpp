@@ -82,6 +82,8 @@ std::vector<token::Caveat> wanted_caveats(const Arguments& a) {
   // Every attenuation gets an id of its own, so that it can be revoked alone.
   caveats.emplace_back(token::Delegation{random_bytes(16)});
   if (!a.agent_name.empty()) caveats.emplace_back(token::AgentName{a.agent_name});
+  if (a.budget) caveats.emplace_back(token::Budget{*a.budget});
+  if (a.depth) caveats.emplace_back(token::Depth{*a.depth});
   return caveats;
 }
 

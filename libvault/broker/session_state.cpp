@@ -1,5 +1,7 @@
 #include "broker/session_state.hpp"
 
+#include <set>
+
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
 
@@ -18,11 +20,13 @@ std::vector<std::string> describe_chain(const token::Token& token) {
   return chain;
 }
 
+/// A sub-agent's tokens, one for each variable, have one delegation, and so one budget.
 std::vector<std::pair<std::string, std::uint64_t>> budgets_of(const token::Token& token) {
   std::vector<std::pair<std::string, std::uint64_t>> budgets;
-  for (std::size_t i = 0; i < token.caveats.size(); ++i) {
-    const auto* budget = std::get_if<token::Budget>(&token.caveats[i]);
-    if (budget != nullptr) budgets.emplace_back(hex(token::chain_id(token, i + 1)), budget->requests);
+  std::string holder = hex(token.id);
+  for (const auto& caveat : token.caveats) {
+    if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) holder = hex(delegation->id);
+    if (const auto* budget = std::get_if<token::Budget>(&caveat)) budgets.emplace_back(holder, budget->requests);
   }
   return budgets;
 }
@@ -78,14 +82,17 @@ const VerifiedToken* SessionState::verify(std::string_view text) {
 }
 
 std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& token) {
-  for (const auto& [chain, most] : token.budgets) {
-    const auto spent = spent_.find(chain);
+  for (const auto& [holder, most] : token.budgets) {
+    const auto spent = spent_.find(holder);
     if ((spent != spent_.end() ? spent->second : 0) >= most || (spent == spent_.end() && spent_.size() >= kMostTokenBudgets)) {
       return Refusal{403, "token_budget", "the token's budget is used up (" + std::to_string(most) + " requests)",
                      "ask whoever narrowed the token"};
     }
   }
-  for (const auto& [chain, most] : token.budgets) ++spent_[chain];
+  std::set<std::string> counted;
+  for (const auto& [holder, most] : token.budgets) {
+    if (counted.insert(holder).second) ++spent_[holder];
+  }
   return std::nullopt;
 }
 

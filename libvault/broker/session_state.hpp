@@ -44,7 +44,7 @@ struct VerifiedToken {
   std::string id;                  // for the log
   std::vector<std::string> chain;  // delegation ids and agent names, for the log
   std::vector<std::string> ids;    // its own and its delegations': by each it can be revoked
-  /// Of each budget caveat: which holders share it, and how many requests they have.
+  /// Of each budget caveat: whose it is, a delegation's or the token's, and how many requests that has.
   std::vector<std::pair<std::string, std::uint64_t>> budgets;
 };
 

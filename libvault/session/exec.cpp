@@ -53,14 +53,6 @@ std::uint64_t unix_seconds_after(std::chrono::seconds delay) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(then).count());
 }
 
-int report_failed_start(const std::string& command, int code) {
-  const bool missing = code == ENOENT;
-  std::fprintf(stderr, "agentvault: error: cannot run %s: %s\nhint: %s\n", printable(command).c_str(),
-               std::generic_category().message(code).c_str(),
-               missing ? "is it installed, and in PATH?" : "is it executable?");
-  return missing ? 127 : 126;
-}
-
 token::Token mint(broker::SessionState& state, std::vector<token::Caveat> caveats, std::chrono::seconds lifetime) {
   caveats.emplace_back(token::NotAfter{unix_seconds_after(lifetime)});
   return state.mint(std::move(caveats));
@@ -225,6 +217,14 @@ Governance unverified_governance(ExecRequest& request) {
 }
 
 }  // namespace
+
+int report_failed_start(const std::string& command, int code) {
+  const bool missing = code == ENOENT;
+  std::fprintf(stderr, "agentvault: error: cannot run %s: %s\nhint: %s\n", printable(command).c_str(),
+               std::generic_category().message(code).c_str(),
+               missing ? "is it installed, and in PATH?" : "is it executable?");
+  return missing ? 127 : 126;
+}
 
 int run_exec(ExecRequest request) {
   // 1. What the agent will run in, before anything is unsealed: it inherits no secret. What the policy says of it is

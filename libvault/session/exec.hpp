@@ -34,6 +34,9 @@ struct ExecRequest {
   bool quiet = false;
 };
 
+/// Says why, and returns 126 or 127.
+int report_failed_start(const std::string& command, int error_code);
+
 /// The child's exit status (128+n when a signal killed it), 126 or 127 when the command cannot be run. Throws Error
 /// when the session cannot be made: then no child was started.
 int run_exec(ExecRequest request);

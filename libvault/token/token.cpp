@@ -229,14 +229,6 @@ bool verify(const SecretBytes& session_key, const Token& token) {
   return constant_time_equal(tag, token.tag);
 }
 
-Digest chain_id(const Token& token, std::size_t count) {
-  json caveats = json::array();
-  for (std::size_t i = 0; i < count; ++i) caveats.push_back(to_json(token.caveats[i]));
-  json all = header(token);
-  all.push_back(std::move(caveats));
-  return sha256(json::to_cbor(all));
-}
-
 std::optional<std::uint64_t> not_after(const Token& token) {
   std::optional<std::uint64_t> earliest;
   for (const auto& caveat : token.caveats) {

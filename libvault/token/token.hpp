@@ -39,7 +39,8 @@ struct AgentName {
   std::string name;
 };
 
-/// How many requests may be made with the token, and with all that are made from it, together.
+/// How many requests may be made together with all tokens that have the delegation before it (without one: this token),
+/// and with all that are made from them.
 struct Budget {
   std::uint64_t requests;
 };
@@ -77,10 +78,6 @@ std::optional<Token> decode(std::string_view text);
 
 /// Whether the chain was started with this key. Constant time.
 bool verify(const SecretBytes& session_key, const Token& token);
-
-/// Identifies what a holder of the token up to and with its caveat number `count` may do together with all that was made
-/// from it: the same for all of them, and for nobody else. For counting; no secret, and no tag.
-Digest chain_id(const Token& token, std::size_t count);
 
 /// The earliest end that a caveat sets, in Unix seconds.
 std::optional<std::uint64_t> not_after(const Token& token);

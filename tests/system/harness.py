@@ -97,7 +97,9 @@ class Upstream:
                             return data
                         data += self.rfile.read(size)
                         self.rfile.readline()
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                size = int(self.headers.get("Content-Length", 0))
+                body = self.rfile.read(size)
+                return body if len(body) == size else None  # cut off: no request was completed
 
             def answer(self, status, body=b"", headers=()):
                 self.send_response(status)

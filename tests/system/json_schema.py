@@ -11,8 +11,8 @@ def check(value, schema, where, root=None):
         return check(value, root["$defs"][schema["$ref"].rsplit("/", 1)[1]], where, root)
     if "type" in schema:
         kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        fits = any(isinstance(value, KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool)) for kind in kinds)
-        assert fits, f"{where}: {value!r} is no {schema['type']}"
+        right = any(isinstance(value, KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool)) for kind in kinds)
+        assert right, f"{where}: {value!r} is no {schema['type']}"
     if "const" in schema:
         assert value == schema["const"], f"{where}: {value!r}"
     if "enum" in schema:

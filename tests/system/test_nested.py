@@ -1,0 +1,163 @@
+"""exec inside exec: a sub-agent has less, cannot see its parent's tokens, and each link can be revoked alone."""
+import json
+import subprocess
+import sys
+
+from harness import LIMIT, PROGRAM, SystemTest, main, wait_for
+
+CHILD = "import os,json;print(json.dumps(dict(os.environ)))"
+
+class NestedTest(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.u = self.upstream()
+        self.v = self.vault()
+        for name in ("api", "other"):
+            self.ok(self.v.add(name, "--url", self.u.url, "--ca-file", self.certificate.pem, "--env", name.upper() + "_KEY"))
+
+    def inside(self, environment, *words):
+        """exec as an agent of the session calls it."""
+        return subprocess.run([PROGRAM, "exec", *words], env=environment, capture_output=True, text=True, timeout=LIMIT)
+
+    def environment_of(self, environment, *options):
+        done = self.inside(environment, *options, "--", sys.executable, "-c", CHILD)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout), done.stderr
+
+    def test_a_sub_agent_has_what_it_is_given(self):
+        s = self.session(self.v)
+        inner, line = self.environment_of(s.environment, "--with", "api", "--agent", "scout")
+        self.assertIn("agent scout | credentials api", line)
+        self.assertNotIn("OTHER_KEY", inner)
+        self.assertNotIn(s.environment["API_KEY"], str(inner))
+        self.assertNotIn(s.token, str(inner))
+        self.assertEqual(s.request("GET", "/api/x", token=inner["API_KEY"])[0], 200)
+        self.assertEqual(s.request("GET", "/api/x", token=inner["AGENTVAULT_TOKEN"])[0], 200)
+        self.assert_error(s.request("GET", "/other/x", token=inner["AGENTVAULT_TOKEN"]), 401, "token_other_credential")
+        decided = [e for e in self.v.events() if e["event"] == "decided" and "scout" in e["chain"]]
+        self.assertEqual(len(decided), 3)
+        # The proxy's token is narrowed as well, and still opens tunnels.
+        before = s.environment
+        s.environment = inner
+        status, connection = s.tunnel(f"localhost:{self.u.port}")
+        connection.close()
+        s.environment = before
+        self.assertEqual(status, 200)
+
+    def test_each_link_is_revoked_alone_and_takes_those_behind_it_along(self):
+        s = self.session(self.v)
+        a, line_a = self.environment_of(s.environment, "--agent", "a")
+        b, line_b = self.environment_of(a, "--agent", "b", "--with", "api")
+        c, _ = self.environment_of(b, "--agent", "c")
+        other, _ = self.environment_of(s.environment, "--agent", "other")
+        for name, environment in (("a", a), ("b", b), ("c", c)):
+            self.assertEqual(s.request("GET", "/api/" + name, token=environment["API_KEY"])[0], 200)
+        chains = [e["chain"] for e in self.v.events() if e["event"] == "decided"]
+        self.assertEqual([part for part in chains[-1] if len(part) < 10], ["a", "b", "c"])
+        self.ok(self.v.run("revoke", "--token", line_b.split()[2]))
+        self.assertEqual(s.request("GET", "/api/x", token=a["API_KEY"])[0], 200)
+        for environment in (b, c):
+            self.assert_error(s.request("GET", "/api/x", token=environment["API_KEY"]), 401, "token_revoked")
+        self.ok(self.v.run("revoke", "--token", line_a.split()[2]))
+        self.assert_error(s.request("GET", "/api/x", token=a["API_KEY"]), 401, "token_revoked")
+        self.assertEqual(s.request("GET", "/api/x", token=other["API_KEY"])[0], 200)
+
+    def test_a_budget_draws_from_the_parents(self):
+        s = self.session(self.v)
+        a, _ = self.environment_of(s.environment, "--budget", "5")
+        b, _ = self.environment_of(a, "--budget", "3")
+        wide, _ = self.environment_of(a, "--budget", "100")
+        spend = lambda environment, name="API_KEY": s.request("GET", "/api/x" if name == "API_KEY" else "/other/x", token=environment[name])
+        self.assertEqual([spend(b)[0], spend(b, "OTHER_KEY")[0], spend(b)[0]], [200] * 3)
+        self.assert_error(spend(b), 403, "token_budget")
+        self.assertEqual([spend(wide)[0], spend(a)[0]], [200] * 2)
+        for environment in (a, b, wide):
+            self.assert_error(spend(environment), 403, "token_budget")
+        self.assertEqual(spend(s.environment)[0], 200)
+
+    def test_depth_and_time(self):
+        s = self.session(self.v)
+        narrow = lambda token, *options: subprocess.run([PROGRAM, "token", "attenuate", token, *options], capture_output=True, text=True, check=True).stdout.strip()
+        token = narrow(s.environment["API_KEY"], "--depth", "1")
+        self.assertEqual(s.request("GET", "/api/x", token=token)[0], 200)
+        once = narrow(token)
+        self.assertEqual(s.request("GET", "/api/x", token=once)[0], 200)
+        self.assert_error(s.request("GET", "/api/x", token=narrow(once)), 403, "token_depth")
+        inner, _ = self.environment_of(s.environment, "--max-lifetime", "1s")
+        wait_for(lambda: s.request("GET", "/api/x", token=inner["API_KEY"])[0] == 401, "the end of a second")
+
+    def test_usage(self):
+        s = self.session(self.v)
+        for options in (["--isolation", "off"], ["--egress", "open"], ["--write", "/tmp"]):
+            done = self.inside(s.environment, *options, "--", "true")
+            self.assertEqual((done.returncode, "of the session that this runs in" in done.stderr), (2, True), done.stderr)
+        done = self.inside(s.environment, "--with", "nobody", "--", "true")
+        self.assertEqual((done.returncode, "no token for nobody" in done.stderr), (3, True), done.stderr)
+        self.assertEqual(self.inside(s.environment, "-q", "--", "sh", "-c", "exit 7").returncode, 7)
+        self.assertEqual(self.inside(s.environment, "-q", "--", "/no/such/program").returncode, 127)
+        self.refused(self.v.run("exec", "--budget", "3", "--", "true"), 2, "--budget is for an exec inside a session", "policy")
+        self.assertEqual(self.inside(s.environment, "-q", "--with", "api,other", "--", "true").returncode, 0)
+
+    def test_git_keeps_its_configuration_with_a_narrower_token(self):
+        import base64
+        s = self.session(self.v)
+        pair = "x-access-token:" + s.environment["API_KEY"]
+        value = "Authorization: Basic " + base64.b64encode(pair.encode()).decode()
+        outer = {**s.environment, "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "http.https://x/.extraHeader", "GIT_CONFIG_VALUE_0": value}
+        inner, _ = self.environment_of(outer, "--with", "api")
+        user, _, token = base64.b64decode(inner["GIT_CONFIG_VALUE_0"].split()[-1]).decode().partition(":")
+        self.assertEqual(user, "x-access-token")
+        self.assertNotEqual(token, s.environment["API_KEY"])
+        self.assertEqual(s.request("GET", "/api/x", token=token)[0], 200)
+        self.assertEqual(self.environment_of(outer, "--with", "other")[0]["GIT_CONFIG_VALUE_0"], "")
+
+
+class WallTest(SystemTest):
+    """At every level, as the agent itself: the sub-agent looks for its parent's tokens."""
+
+    SUB = """
+import os, sys
+parent = int(sys.argv[1])
+for what in ("environ", "mem", "maps", "fd/0", "cwd"):
+    try:
+        path = f"/proc/{parent}/{what}"
+        data = os.readlink(path) if what in ("fd/0", "cwd") else open(path, "rb").read(10)
+        print("READ", what, len(data))
+    except OSError as error:
+        print("kept", what)
+try:
+    os.kill(parent, 0)
+    print("signal")
+except OSError:
+    print("kept signal")
+print(os.environ["AGENTVAULT_TOKEN"])
+"""
+    OUTER = f"""
+import os, subprocess, sys
+print(os.environ["AGENTVAULT_TOKEN"])
+sub = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", sys.executable, "-c", sys.argv[1], str(os.getpid())], capture_output=True, text=True)
+print(sub.stdout, sub.stderr, sub.returncode)
+open("still", "w").write("x")
+os.rename("still", "moved")
+"""
+
+    def test_the_parents_tokens_are_out_of_reach(self):
+        vault = self.vault()
+        for level in ("strict", "standard", "off"):
+            with self.subTest(level):
+                folder = self.folder / ("work-" + level)
+                folder.mkdir()
+                done = subprocess.run([PROGRAM, "exec", "-q", "--isolation", level, "--share", str(PROGRAM), "--", sys.executable, "-c", self.OUTER, self.SUB],
+                                      env=vault.environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+                self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+                lines = done.stdout.split("\n")
+                self.assertNotIn("READ", done.stdout)
+                for what in ("environ", "mem", "maps", "signal"):
+                    self.assertIn("kept " + what, lines, done.stdout)
+                tokens = [line for line in lines if line.strip().startswith("agv_")]
+                self.assertEqual(len(set(t.strip() for t in tokens)), 2, done.stdout)
+                self.assertTrue((folder / "moved").exists())
+
+
+if __name__ == "__main__":
+    main()
