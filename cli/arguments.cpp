@@ -205,6 +205,15 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   explain->add_option("--content-type", a.content_type, "of the body (default: application/json)");
 }
 
+void define_approval_commands(CLI::App& app, Arguments& a) {
+  auto* approve = app.add_subcommand("approve", "show what waits for approval, or approve it");
+  approve->add_option("id", a.question, "what is approved; without it, all that waits is shown");
+  approve->add_flag("--session", a.whole_session, "also requests like it, as long as the session lives");
+  approve->add_option("--for", a.duration, "also requests like it, for this long")->type_name("D")->check(not_empty);
+  auto* deny = app.add_subcommand("deny", "refuse what waits for approval");
+  deny->add_option("id", a.question, "what is refused")->required();
+}
+
 void define(CLI::App& app, Arguments& a) {
   a.vault = default_vault();
   app.require_subcommand(1);
@@ -218,6 +227,7 @@ void define(CLI::App& app, Arguments& a) {
   define_vault_commands(app, a);
   define_provider_commands(app, a);
   define_policy_commands(app, a);
+  define_approval_commands(app, a);
   define_revocation_commands(app, a);
   define_recovery_commands(app, a);
   define_session_commands(app, a);

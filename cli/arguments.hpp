@@ -87,6 +87,11 @@ struct Arguments {
   std::vector<std::string> headers;
   std::string method;
 
+  // approve, deny
+  std::string question;
+  bool whole_session = false;
+  std::string duration;
+
   // doctor
   std::string probe;
 

@@ -33,6 +33,8 @@ const std::vector<Command> kCommands{
     {{"policy", "show"}, run_policy_show},
     {{"policy", "explain"}, run_policy_explain},
     {{"exec"}, run_exec},
+    {{"approve"}, run_approve},
+    {{"deny"}, run_deny},
     {{"doctor"}, run_doctor},
     {{"sessions"}, run_sessions},
     {{"revoke"}, run_revoke},

@@ -10,8 +10,10 @@ namespace agentvault::cli {
 keys::NewVault new_vault(const Arguments& arguments);
 
 int run_add(const Arguments& arguments);
+int run_approve(const Arguments& arguments);
 int run_backup(const Arguments& arguments);
 int run_completion(const Arguments& arguments);
+int run_deny(const Arguments& arguments);
 int run_doctor(const Arguments& arguments);
 int run_exec(const Arguments& arguments);
 int run_init(const Arguments& arguments);

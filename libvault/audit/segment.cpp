@@ -16,6 +16,10 @@ using nlohmann::ordered_json;
 
 constexpr int kFormat = 1;
 
+const char* name_of(Decision decision) {
+  return decision == Decision::allow ? "allow" : decision == Decision::deny ? "deny" : "ask";
+}
+
 }  // namespace
 
 Segment Segment::create(const std::filesystem::path& directory, const std::string& session) {
@@ -65,7 +69,7 @@ void Segment::write(const RequestDecided& event) {
                                  {"host", event.host},
                                  {"method", event.method},
                                  {"path", event.path},
-                                 {"decision", event.allowed ? "allow" : "deny"},
+                                 {"decision", name_of(event.decision)},
                                  {"reason", event.reason}});
 }
 

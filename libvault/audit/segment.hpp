@@ -28,7 +28,9 @@ struct AuthorityWithdrawn {
   std::string what;  // "everything", "token ID", "credential NAME"
 };
 
-/// Written before anything is forwarded.
+enum class Decision { allow, deny, ask };
+
+/// Written before anything is forwarded; of a request that a person is asked about also before that.
 struct RequestDecided {
   std::uint64_t request;
   std::string token;  // id of the token that was presented, empty without a good one
@@ -37,7 +39,7 @@ struct RequestDecided {
   std::string host;        // the upstream's, with port; "": it was not understood
   std::string method;
   std::string path;  // without the query
-  bool allowed;
+  Decision decision;
   std::string reason;  // the rule, or the code of the refusal
 };
 

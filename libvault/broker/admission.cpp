@@ -10,6 +10,19 @@ namespace {
 
 constexpr std::size_t kMaxJudgedBody = std::size_t{16} << 20;
 
+/// What cannot be asked is denied.
+std::optional<Refusal> refuse_to_ask(const SessionState& session, const Request& request) {
+  if (!session.can_ask()) {
+    return Refusal{403, "approval_impossible", "the policy asks for a person's approval, and isolation is off",
+                   "an agent that nothing holds could answer itself: start the session at strict or standard"};
+  }
+  // What is approved is the complete request.
+  if (request.has_body() && !request.collected) {
+    return Refusal{413, "body_too_large", "a request that a person is asked about is larger than 16 MiB", "send a smaller one"};
+  }
+  return std::nullopt;
+}
+
 bool accepts(const Grant& grant, provider::Place::Kind kind) {
   const auto places = grant.binding.places();
   return std::any_of(places.begin(), places.end(), [&](const auto& place) { return place.kind == kind; });
@@ -51,16 +64,9 @@ std::size_t Admission::wanted_body(const Request& request) const {
   return asked ? kMaxJudgedBody : 0;
 }
 
-std::optional<Refusal> Admission::authenticate_to_proxy(Request& request) {
-  if (auto refusal = authenticate_proxy(context_.session, implied_, request)) return refusal;
-  // The session's own copy lasts only until it verifies another one.
-  proxy_token_ = *request.token;
-  request.token = &proxy_token_;
-  return std::nullopt;
-}
-
 Judgement Admission::decide_connect(Request& request) {
-  if (auto refusal = authenticate_to_proxy(request)) return {"", std::move(refusal)};
+  if (auto refusal = authenticate_proxy(context_.session, implied_, request)) return {"", std::move(refusal)};
+  proxy_token_ = request.token;
   const auto now = std::chrono::system_clock::now();
   const auto& target = request.upstream;
   const bool ours = is_for_broker(target);
@@ -76,12 +82,12 @@ Judgement Admission::decide_all(Request& request) {
   if (is_connect(request)) return decide_connect(request);
   if (interception_) {
     // What goes without a token of its own goes with the tunnel's.
-    request.token = &interception_->token;
-    request.token_ids = interception_->token.ids;
-    request.not_after = token::not_after(interception_->token.token);
-    request.pool_key = request.upstream.authority() + "\n(bare)\n" + hex(interception_->token.token.tag);
+    request.token = interception_->token;
+    request.token_ids = request.token->ids;
+    request.not_after = token::not_after(request.token->token);
+    request.pool_key = request.upstream.authority() + "\n(bare)\n" + hex(request.token->token.tag);
   } else if (!request.by_base_url) {
-    if (auto refusal = authenticate_to_proxy(request)) return {"", std::move(refusal)};
+    if (auto refusal = authenticate_proxy(context_.session, implied_, request)) return {"", std::move(refusal)};
   }
   if (request.candidates.empty()) {
     if (auto refusal = authenticate_plain(request)) return {"", std::move(refusal)};
@@ -92,19 +98,37 @@ Judgement Admission::decide_all(Request& request) {
   return decide(context_.session, context_.egress, request, std::chrono::system_clock::now());
 }
 
-std::optional<Refusal> Admission::judge(Request& request, std::optional<Refusal> refusal) {
-  Judgement judgement{"", std::move(refusal)};
-  if (!judgement.refusal) judgement = decide_all(request);
+/// Budgets and the record: nothing is forwarded without them.
+Judgement Admission::finish(Request& request, Judgement judgement) {
   if (!judgement.refusal && !judgement.asks && request.grant != nullptr) {
     judgement.refusal = reserve(context_.session, request, std::chrono::system_clock::now());
   }
-  if (judgement.asks) {
-    judgement.refusal = Refusal{403, "approval_needed", "the policy asks for a person's approval (" + judgement.reason + ")",
-                                "approvals come with a later version: let the policy allow or deny"};
+  if (auto failure = record(context_.session, request, judgement)) judgement.refusal = std::move(failure);
+  return judgement;
+}
+
+Judgement Admission::judge(Request& request, std::optional<Refusal> refusal) {
+  Judgement judgement{"", std::move(refusal)};
+  if (!judgement.refusal) judgement = decide_all(request);
+  if (judgement.asks && context_.approvals.covers(request)) {
+    judgement.asks = false;
+    judgement.reason += ", approved before";
   }
-  auto failure = record(context_.session, request, judgement);
-  request.token = nullptr;  // judged; the next request may move it
-  return failure ? failure : judgement.refusal;
+  if (judgement.asks) judgement.refusal = refuse_to_ask(context_.session, request);
+  return finish(request, std::move(judgement));
+}
+
+std::optional<Refusal> Admission::judge_answered(Request& request, Approvals::Verdict verdict) {
+  Judgement judgement = decide(context_.session, context_.egress, request, std::chrono::system_clock::now());
+  if (!judgement.refusal && verdict != Approvals::Verdict::approved) {
+    const bool late = verdict == Approvals::Verdict::timed_out;
+    judgement.refusal = Refusal{403, late ? "approval_timeout" : "approval_denied",
+                                late ? "nobody approved the request in time" : "a person denied the request",
+                                "ask whoever started the session"};
+  }
+  judgement.asks = false;
+  judgement.reason += ", approved";
+  return finish(request, std::move(judgement)).refusal;
 }
 
 Admission::Inside Admission::enter_tunnel(const Request& connect) {

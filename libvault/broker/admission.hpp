@@ -11,8 +11,8 @@ namespace agentvault::broker {
 
 class Admission {
  public:
-  /// `implied`: the token of a client that cannot authenticate to a proxy; null for all others. It must outlive this.
-  Admission(BrokerContext& context, const VerifiedToken* implied) : context_(context), implied_(implied) {}
+  /// `implied`: the token of a client that cannot authenticate to a proxy; null for all others.
+  Admission(BrokerContext& context, TokenRef implied) : context_(context), implied_(std::move(implied)) {}
 
   /// First half: where the request is to go. A refusal is final, but is to be recorded.
   std::optional<Refusal> route(Request& request);
@@ -20,8 +20,10 @@ class Admission {
   /// it, and counts against the request where rules ask.
   std::size_t wanted_body(const Request& request) const;
   bool key_goes_into_body(const Request& request) const;
-  /// Second half, and the record of both. Nothing: go ahead.
-  std::optional<Refusal> judge(Request& request, std::optional<Refusal> refusal);
+  /// Second half, and the record of both. Without a refusal: go ahead, unless a person is to be asked.
+  Judgement judge(Request& request, std::optional<Refusal> refusal);
+  /// After the person's answer: everything once more, since time has passed. Nothing: go ahead.
+  std::optional<Refusal> judge_answered(Request& request, Approvals::Verdict verdict);
 
   /// After a CONNECT that was admitted. What is inside is for the broker itself, for an intercepted host, or nobody's
   /// business here.
@@ -35,13 +37,13 @@ class Admission {
   bool is_connect(const Request& request) const { return request.head.method == "CONNECT"; }
   bool is_for_broker(const net::Endpoint& endpoint) const;
   Judgement decide_all(Request& request);
+  Judgement finish(Request& request, Judgement judgement);
   Judgement decide_connect(Request& request);
-  std::optional<Refusal> authenticate_to_proxy(Request& request);
 
   BrokerContext& context_;
-  const VerifiedToken* implied_;
+  TokenRef implied_;
   std::optional<Interception> interception_;
-  VerifiedToken proxy_token_;  // of the current request, if it came as to a proxy
+  TokenRef proxy_token_;  // of the current request, if it came as to a proxy
 };
 
 }  // namespace agentvault::broker

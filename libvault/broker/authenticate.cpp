@@ -37,8 +37,8 @@ bool fits(SessionState& session, const Request& request, const Grant& grant) {
   Request copy = request;
   TakenTokens taken;
   if (take_tokens(grant.binding, copy, taken) || taken.tokens.size() != 1) return false;
-  const auto* verified = session.verify(taken.tokens.front());
-  return verified != nullptr && is_for(verified->token, grant.name);
+  const auto verified = session.verify(taken.tokens.front());
+  return verified && is_for(verified->token, grant.name);
 }
 
 /// Which credential of this origin the request is for: its token says so, or its path.
@@ -71,12 +71,12 @@ bool may_go_bare(const Request& request, const TakenTokens& taken, const policy:
          egress.permits(request.upstream.host, request.upstream.port);
 }
 
-void remember_token(const VerifiedToken& token, Request& request) {
-  request.token = &token;
-  request.token_ids = token.ids;
-  request.not_after = token::not_after(token.token);
+void remember_token(const TokenRef& token, Request& request) {
+  request.token = token;
+  request.token_ids = token->ids;
+  request.not_after = token::not_after(token->token);
   request.pool_key = request.upstream.authority() + (request.upstream.tls ? "\n" : "\nclear\n") + request.credential() +
-                     "\n" + hex(token.token.tag);
+                     "\n" + hex(token->token.tag);
 }
 
 Refusal invalid_token() {
@@ -86,7 +86,7 @@ Refusal invalid_token() {
 
 }  // namespace
 
-std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedToken* implied, Request& request) {
+std::optional<Refusal> authenticate_proxy(SessionState& session, const TokenRef& implied, Request& request) {
   auto& fields = request.head.fields;
   TakenTokens taken;
   for (const auto& field : fields.list()) {
@@ -96,13 +96,13 @@ std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedT
     taken.tokens.insert(taken.tokens.end(), found.tokens.begin(), found.tokens.end());
   }
   fields.remove(kProxyAuthorization);
-  const VerifiedToken* verified = taken.nothing() ? implied : nullptr;
+  TokenRef verified = taken.nothing() ? implied : nullptr;
   if (taken.tokens.size() == 1 && !taken.foreign) verified = session.verify(taken.tokens.front());
-  if (verified == nullptr) {
+  if (!verified) {
     return Refusal{407, "proxy_authorization", "the proxy asks for this session's token",
                    "use the proxy URL in HTTPS_PROXY as it is, with its user and password"};
   }
-  remember_token(*verified, request);
+  remember_token(verified, request);
   return std::nullopt;
 }
 
@@ -134,10 +134,10 @@ std::optional<Refusal> authenticate(SessionState& session, const policy::Egress&
     return Refusal{401, "token_missing", "the request carries no token",
                    "send the token from the credential's environment variable, as you would send the key"};
   }
-  const auto* verified = session.verify(taken.tokens.front());
-  if (verified == nullptr) return invalid_token();
+  const auto verified = session.verify(taken.tokens.front());
+  if (!verified) return invalid_token();
   if (has_stray_token(request)) return misplaced();
-  remember_token(*verified, request);
+  remember_token(verified, request);
   return std::nullopt;
 }
 

@@ -116,10 +116,11 @@ class Broker::Server {
                  ca,
                  std::move(options.egress),
                  {},
+                 Approvals(reactor),
                  {},
                  0,
                  {}},
-        implied_(*session.verify(token::encode(options.implied_token))),
+        implied_(session.verify(token::encode(options.implied_token))),
         guests_(options.entrances.guests),
         announcements_(std::move(options.entrances.announcements)),
         names_(reactor, std::move(options.entrances.names),
@@ -136,6 +137,7 @@ class Broker::Server {
   }
 
   const BrokerContext& context() const { return context_; }
+  Approvals& approvals() { return context_.approvals; }
   void set_egress(policy::Egress egress) { context_.egress = std::move(egress); }
   std::uint16_t tokenless_port() const { return tokenless_port_; }
 
@@ -218,7 +220,7 @@ class Broker::Server {
       target = destination_of(socket.get());
       if (!target) return;
     }
-    const VerifiedToken* implied = standing == Standing::with_token ? nullptr : &implied_;
+    const TokenRef implied = standing == Standing::with_token ? nullptr : implied_;
     auto connection = std::make_unique<ClientConnection>(context_, std::move(socket), implied, std::move(target),
                                                          [this](ClientConnection& gone) {
                                                            const auto found = connections_.find(&gone);
@@ -244,7 +246,7 @@ class Broker::Server {
   }
 
   BrokerContext context_;
-  VerifiedToken implied_;
+  TokenRef implied_;
   std::size_t most_ = most_connections();
   bool accept_scheduled_ = false;
   std::map<ClientConnection*, std::unique_ptr<ClientConnection>> connections_;
@@ -273,6 +275,10 @@ std::uint16_t Broker::tokenless_proxy_port() const {
 
 void Broker::enforce_withdrawals() {
   server_->enforce_withdrawals();
+}
+
+Approvals& Broker::approvals() {
+  return server_->approvals();
 }
 
 void Broker::set_egress(policy::Egress egress) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "broker/approvals.hpp"
 #include "policy/egress.hpp"
 #include "broker/session_state.hpp"
 #include "net/network.hpp"
@@ -65,6 +66,8 @@ class Broker {
   std::uint16_t tokenless_proxy_port() const;
   /// Ends every open exchange that would not be allowed any more. Returns when their connections are closed.
   void enforce_withdrawals();
+  /// What waits for a person.
+  Approvals& approvals();
   /// Which hosts may be reached without a credential from now on.
   void set_egress(policy::Egress egress);
   /// Whether one of the session's secrets stands in the text.

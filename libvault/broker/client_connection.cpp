@@ -2,11 +2,13 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "broker/stages.hpp"
 
 namespace agentvault::broker {
 namespace {
 
 constexpr std::chrono::minutes kIdleTimeout{5};
+constexpr std::chrono::seconds kApprovalPatience{300};
 constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
@@ -17,11 +19,11 @@ constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r
 
 }  // namespace
 
-ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
+ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, TokenRef implied,
                                    std::optional<net::Endpoint> diverted_to,
                                    std::function<void(ClientConnection&)> gone)
     : context_(context),
-      admission_(context, implied),
+      admission_(context, std::move(implied)),
       stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
       gone_(std::move(gone)),
       diverted_(diverted_to.has_value()) {
@@ -38,6 +40,7 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, cons
 
 ClientConnection::~ClientConnection() {
   context_.collected -= collected_;
+  if (question_) context_.approvals.withdraw(*question_);
   if (timer_armed_) context_.reactor.cancel(timer_);
   stream_->detach();
 }
@@ -59,6 +62,13 @@ void ClientConnection::arm_timer() {
 }
 
 void ClientConnection::enforce_withdrawals() {
+  if (question_) {
+    if (auto refusal = judge_again(context_.session, context_.egress, request_)) {
+      context_.approvals.withdraw(*question_);
+      question_.reset();
+      go_on(std::move(refusal));
+    }
+  }
   if (exchange_) exchange_->enforce_withdrawals();
   if (tunnel_) tunnel_->enforce_withdrawals();
 }
@@ -80,8 +90,12 @@ void ClientConnection::on_data(ByteView bytes) {
 }
 
 void ClientConnection::process() {
+  guarded([this] { process_input(); });
+}
+
+void ClientConnection::guarded(const std::function<void()>& work) {
   try {
-    process_input();
+    work();
   } catch (const std::exception& error) {
     // Out of locked memory, or a fault of ours: this connection ends, the session goes on.
     log::warning(std::string("a request was dropped: ") + error.what());
@@ -99,6 +113,9 @@ void ClientConnection::process_input() {
         break;
       case State::collecting:
         again = collect_body();
+        break;
+      case State::waiting:
+        again = false;
         break;
       case State::exchange:
         again = read_body();
@@ -122,7 +139,7 @@ void ClientConnection::process_input() {
   const bool full = in_.size() - used_ > kMaxBuffered;
   if (full && !stream_->paused()) stream_->pause();
   if (!full && stream_->paused()) stream_->resume();
-  const bool in_body = state_ == State::exchange || state_ == State::collecting;
+  const bool in_body = state_ == State::exchange || state_ == State::collecting || state_ == State::waiting;
   // The rest of the request will never come.
   if (input_ended_ && in_body && !body_.done() && used_ == in_.size()) return close_now();
   if (!input_ended_ || in_body) return;
@@ -220,7 +237,31 @@ bool ClientConnection::collect_body() {
 }
 
 void ClientConnection::admit(std::optional<Refusal> refusal) {
-  refusal = admission_.judge(request_, std::move(refusal));
+  auto judgement = admission_.judge(request_, std::move(refusal));
+  if (judgement.asks && !judgement.refusal) return ask(judgement.reason);
+  go_on(std::move(judgement.refusal));
+}
+
+/// The connection stays, and so does the request.
+void ClientConnection::ask(const std::string& rule) {
+  const auto* policy = context_.session.agent_policy();
+  const auto patience = policy != nullptr && policy->approval_timeout ? *policy->approval_timeout : kApprovalPatience;
+  state_ = State::waiting;
+  if (timer_armed_) context_.reactor.cancel(timer_);
+  timer_armed_ = false;
+  question_ = context_.approvals.ask(request_, rule, patience, [this](Approvals::Verdict verdict) {
+    question_.reset();
+    guarded([&] {
+      go_on(admission_.judge_answered(request_, verdict));
+      process_soon();
+    });
+  });
+  if (!question_) {
+    go_on(Refusal{503, "too_many_questions", "too many requests wait for approval", "wait until some are answered"});
+  }
+}
+
+void ClientConnection::go_on(std::optional<Refusal> refusal) {
   // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
   const bool cut_short = request_.collected && !body_.done();
   if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_ && !body_.failed() && !cut_short);
@@ -356,6 +397,8 @@ void ClientConnection::close_now() {
     context_.reactor.retire(std::move(exchange_));
   }
   if (tunnel_) context_.reactor.retire(std::move(tunnel_));
+  if (question_) context_.approvals.withdraw(*question_);
+  question_.reset();
   alive_.reset();
   stream_->detach();
   auto gone = std::move(gone_);

@@ -19,7 +19,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   /// `implied`: see Admission. `diverted_to`: where the agent meant to connect, not knowing of the broker; such a
   /// connection counts as one inside a tunnel. `gone` is called once, when the connection has ended; the object may be
   /// retired then.
-  ClientConnection(BrokerContext& context, UniqueFd socket, const VerifiedToken* implied,
+  ClientConnection(BrokerContext& context, UniqueFd socket, TokenRef implied,
                    std::optional<net::Endpoint> diverted_to, std::function<void(ClientConnection&)> gone);
   ~ClientConnection() override;
   ClientConnection(const ClientConnection&) = delete;
@@ -29,12 +29,14 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   void enforce_withdrawals();
 
  private:
-  /// What is expected of the agent next: a request, the body of one that is judged with it, the rest of one that goes
-  /// through or was refused, the first bytes inside a tunnel, anything inside an opaque one, nothing.
-  enum class State { head, collecting, exchange, discarding, entering, tunnel, closing };
+  /// What is expected of the agent next: a request, the body of one that is judged with it, nothing while a person is
+  /// asked, the rest of one that goes through or was refused, the first bytes inside a tunnel, anything inside an opaque
+  /// one, nothing.
+  enum class State { head, collecting, waiting, exchange, discarding, entering, tunnel, closing };
 
   void process();
   void process_input();
+  void guarded(const std::function<void()>& work);
   void process_soon();
   bool read_head();
   bool read_body();
@@ -44,6 +46,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   bool read_tunnel();
   void begin_request(http::RequestHead head);
   void admit(std::optional<Refusal> refusal);
+  void ask(const std::string& rule);
+  void go_on(std::optional<Refusal> refusal);
   void begin_exchange();
   void begin_tunnel();
   void begin_diverted(const net::Endpoint& target);
@@ -84,6 +88,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   Request request_;            // while it is judged
   std::size_t collected_ = 0;  // bytes of its body that were read before
   std::size_t most_collected_ = 0;
+  std::optional<std::string> question_;  // what a person is asked
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Tunnel> tunnel_;
   Admission::Inside inside_ = Admission::Inside::broker;

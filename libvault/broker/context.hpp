@@ -5,6 +5,7 @@
 #include <string>
 
 #include "policy/egress.hpp"
+#include "broker/approvals.hpp"
 #include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
 #include "broker/upstream.hpp"
@@ -21,6 +22,7 @@ struct BrokerContext {
   net::SessionCa& ca;
   policy::Egress egress;
   Needles needles;
+  Approvals approvals;
   std::string authority;                // "127.0.0.1:PORT"
   std::size_t collected = 0;            // bytes of bodies that were read before their requests were judged
   std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate

@@ -7,7 +7,7 @@ namespace agentvault::broker {
 std::optional<Refusal> record(SessionState& session, const Request& request, const Judgement& judgement) {
   audit::RequestDecided event;
   event.request = request.number;
-  if (request.token != nullptr) {
+  if (request.token) {
     event.token = request.token->id;
     event.chain = request.token->chain;
   }
@@ -15,7 +15,7 @@ std::optional<Refusal> record(SessionState& session, const Request& request, con
   if (!request.upstream.host.empty()) event.host = request.upstream.authority();
   event.method = request.head.method;
   event.path = request.target.path;
-  event.allowed = !judgement.refusal;
+  event.decision = judgement.refusal ? audit::Decision::deny : judgement.asks ? audit::Decision::ask : audit::Decision::allow;
   event.reason = judgement.refusal ? judgement.refusal->code : judgement.reason;
   try {
     session.segment().write(event);

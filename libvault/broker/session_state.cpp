@@ -65,9 +65,9 @@ void SessionState::govern(std::optional<policy::AgentPolicy> agent) {
   bare_rules_ = policy::RuleSet(policy::rules_for(rules, "", {}));
 }
 
-const VerifiedToken* SessionState::verify(std::string_view text) {
+TokenRef SessionState::verify(std::string_view text) {
   const std::string key(text);
-  if (const auto found = verified_.find(key); found != verified_.end()) return &found->second;
+  if (const auto found = verified_.find(key); found != verified_.end()) return found->second;
   auto token = token::decode(text);
   if (!token || token->session != id_ || token->generation != generation_ || !token::verify(key_, *token)) {
     return nullptr;
@@ -78,7 +78,9 @@ const VerifiedToken* SessionState::verify(std::string_view text) {
   verified.ids = revocable_ids(verified.token);
   verified.chain = describe_chain(verified.token);
   verified.budgets = budgets_of(verified.token);
-  return &verified_.emplace(key, std::move(verified)).first->second;
+  auto ref = std::make_shared<const VerifiedToken>(std::move(verified));
+  verified_.emplace(key, ref);
+  return ref;
 }
 
 std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& token) {

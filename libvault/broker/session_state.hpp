@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -48,6 +49,9 @@ struct VerifiedToken {
   std::vector<std::pair<std::string, std::uint64_t>> budgets;
 };
 
+/// Stays good for whoever holds it, though another token may take its place in the session's memory.
+using TokenRef = std::shared_ptr<const VerifiedToken>;
+
 class SessionState {
  public:
   SessionState(Bytes id, std::uint64_t generation, Lease lease, std::vector<Grant> grants, audit::Segment segment);
@@ -63,11 +67,14 @@ class SessionState {
   /// Null: this session counts nothing.
   Ledger* ledger() { return ledger_ ? &*ledger_ : nullptr; }
   void set_ledger(Ledger ledger) { ledger_ = std::move(ledger); }
+  /// Whether a person can be asked: an agent that nothing holds could answer for itself.
+  bool can_ask() const { return can_ask_; }
+  void set_can_ask(bool can) { can_ask_ = can; }
   /// One request more with this token, if each of its budget caveats allows it.
   std::optional<Refusal> spend_token_budgets(const VerifiedToken& token);
 
   /// Null: not ours, or not good.
-  const VerifiedToken* verify(std::string_view text);
+  TokenRef verify(std::string_view text);
   token::Token mint(std::vector<token::Caveat> caveats);
   /// `id` is hexadecimal.
   bool has_minted(const std::string& id) const { return minted_.contains(id); }
@@ -93,10 +100,11 @@ class SessionState {
   SessionHistory history_;
   std::optional<Ledger> ledger_;
   std::unordered_map<std::string, std::uint64_t> spent_;  // of token budgets
+  bool can_ask_ = false;
   audit::Segment segment_;
   std::uint64_t requests_ = 0;
   std::unordered_set<std::string> minted_;                   // ids
-  std::unordered_map<std::string, VerifiedToken> verified_;  // by exact text, bounded
+  std::unordered_map<std::string, TokenRef> verified_;  // by exact text, bounded
 };
 
 }  // namespace agentvault::broker

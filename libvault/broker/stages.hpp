@@ -20,7 +20,7 @@ struct Interception {
   std::string host;
   std::uint16_t port = 0;
   std::string server_name;  // of the TLS handshake inside; "" without
-  VerifiedToken token;      // with which the tunnel was asked for
+  TokenRef token;           // with which the tunnel was asked for
 };
 
 /// "/<credential>/...": what follows is the upstream's target. `authority` is the broker's own, which Host must name: a
@@ -34,7 +34,7 @@ std::optional<Refusal> route_intercepted(SessionState& session, const Intercepti
 std::optional<Refusal> route_connect(Request& request);
 
 /// Proxy-Authorization: `implied` stands for a missing one, where that is allowed; else it may be null.
-std::optional<Refusal> authenticate_proxy(SessionState& session, const VerifiedToken* implied, Request& request);
+std::optional<Refusal> authenticate_proxy(SessionState& session, const TokenRef& implied, Request& request);
 /// Chooses the credential, finds the token, verifies it, and takes every authorization of the client's out. Where a
 /// request without any may go bare, no credential remains chosen.
 std::optional<Refusal> authenticate(SessionState& session, const policy::Egress& egress, Request& request);
@@ -48,7 +48,7 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
 struct Judgement {
   std::string reason;  // for the log: what allowed it
   std::optional<Refusal> refusal;
-  bool asks = false;  // not refused, but a person must approve it first
+  bool asks = false;  // not refused, but a person must approve it first; `reason` is the rule
 };
 /// judge_token(), caveats, and then: base path and rules, or egress for a request without a credential.
 Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,

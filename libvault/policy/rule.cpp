@@ -166,7 +166,8 @@ Questions Rule::questions() const {
   Questions questions;
   for (const auto& [pointer, values] : body) questions.pointers.insert(pointer);
   questions.graphql = !graphql.empty();
-  questions.body = !body.empty() || !form.empty() || !graphql.empty() || max_body;
+  // Who is asked is asked about all of it.
+  questions.body = effect == Effect::approve || approve_when || !body.empty() || !form.empty() || !graphql.empty() || max_body;
   return questions;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/encoding.hpp"
@@ -17,11 +18,14 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxLine = 1024 * 1024;  // policies
 constexpr std::size_t kMaxConnections = 16;
+constexpr std::uint64_t kMostSeconds = 366 * 86'400;
 const std::map<ControlCommand::Kind, std::string> kNames{{ControlCommand::Kind::stop, "stop"},
                                                          {ControlCommand::Kind::stop_agent, "stop-agent"},
                                                          {ControlCommand::Kind::revoke_token, "revoke-token"},
                                                          {ControlCommand::Kind::withdraw, "withdraw"},
-                                                         {ControlCommand::Kind::policies, "policies"}};
+                                                         {ControlCommand::Kind::policies, "policies"},
+                                                         {ControlCommand::Kind::approve, "approve"},
+                                                         {ControlCommand::Kind::deny, "deny"}};
 
 std::string to_line(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
@@ -38,6 +42,56 @@ json to_json(const SessionStatus& status) {
           {"requests", status.requests}};
 }
 
+json to_json(const broker::Question& question) {
+  return {{"id", question.id},
+          {"credential", question.credential},
+          {"method", question.method},
+          {"url", question.url},
+          {"chain", question.chain},
+          {"rule", question.rule},
+          {"body_size", question.body_size},
+          {"body_sha256", question.body_sha256},
+          {"body_start", base64(as_bytes(question.body_start))},
+          {"asked", question.asked},
+          {"until", question.until}};
+}
+
+broker::Question question_from(const json& value) {
+  broker::Question question;
+  question.id = value.at("id").get<std::string>();
+  question.credential = value.at("credential").get<std::string>();
+  question.method = value.at("method").get<std::string>();
+  question.url = value.at("url").get<std::string>();
+  question.chain = value.at("chain").get<std::vector<std::string>>();
+  question.rule = value.at("rule").get<std::string>();
+  question.body_size = value.at("body_size").get<std::uint64_t>();
+  question.body_sha256 = value.at("body_sha256").get<std::string>();
+  const auto start = unbase64(value.at("body_start").get<std::string>()).value_or(Bytes());
+  question.body_start = std::string(as_text(start));
+  question.asked = value.at("asked").get<std::int64_t>();
+  question.until = value.at("until").get<std::int64_t>();
+  return question;
+}
+
+/// One command, one line back; nothing when there is none in time.
+std::optional<std::string> ask(const keys::VaultPaths& paths, const std::string& name, const std::string& command) {
+  const UniqueFd socket = connect_control(paths, name);
+  const std::string request = json{{"command", command}}.dump() + "\n";
+  if (!socket || ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return std::nullopt;
+  std::string text;
+  const auto deadline = net::boot_time() + kControlPatience;
+  while (text.size() < kMaxLine && text.find('\n') == std::string::npos) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - net::boot_time()).count();
+    pollfd waiting{socket.get(), POLLIN, 0};
+    if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0) return std::nullopt;
+    char buffer[4096];
+    const ssize_t got = ::recv(socket.get(), buffer, sizeof buffer, 0);
+    if (got <= 0) return std::nullopt;
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string ControlServer::answer(const std::string& line) {
@@ -46,8 +100,18 @@ std::string ControlServer::answer(const std::string& line) {
     return request.is_object() && request.contains(key) && request[key].is_string() ? request[key].get<std::string>()
                                                                                     : "";
   };
+  const auto number = [&](const char* key) {
+    return request.is_object() && request.contains(key) && request[key].is_number_unsigned()
+               ? request[key].get<std::uint64_t>()
+               : std::uint64_t{0};
+  };
   const std::string command = text("command");
   if (command == "status") return to_line(to_json(handlers_.status()));
+  if (command == "questions") {
+    json list = json::array();
+    for (const auto& question : handlers_.questions()) list.push_back(to_json(question));
+    return to_line(list);
+  }
   if (command == kNames.at(ControlCommand::Kind::stop)) {
     handlers_.stop();
   } else if (command == kNames.at(ControlCommand::Kind::stop_agent)) {
@@ -56,6 +120,10 @@ std::string ControlServer::answer(const std::string& line) {
     return to_line({{"done", handlers_.revoke_token(text("subject"))}});
   } else if (command == kNames.at(ControlCommand::Kind::withdraw)) {
     handlers_.withdraw(text("subject"));
+  } else if (command == kNames.at(ControlCommand::Kind::approve) || command == kNames.at(ControlCommand::Kind::deny)) {
+    const bool approved = command == kNames.at(ControlCommand::Kind::approve);
+    const auto seconds = std::chrono::seconds(std::min<std::uint64_t>(number("seconds"), kMostSeconds));
+    return to_line({{"done", handlers_.answer(text("subject"), approved, seconds)}});
   } else if (command == kNames.at(ControlCommand::Kind::policies)) {
     const auto bytes = unbase64(text("subject"));
     return to_line({{"done", bytes && handlers_.policies(*bytes)}});
@@ -138,22 +206,10 @@ void ControlServer::on_ready(std::uint32_t) {
 }
 
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name) {
-  const UniqueFd socket = connect_control(paths, name);
-  const std::string request = json{{"command", "status"}}.dump() + "\n";
-  if (!socket || ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return std::nullopt;
-  std::string text;
-  const auto deadline = net::boot_time() + kControlPatience;
-  while (text.size() < kMaxLine && text.find('\n') == std::string::npos) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - net::boot_time()).count();
-    pollfd waiting{socket.get(), POLLIN, 0};
-    if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0) return std::nullopt;
-    char buffer[4096];
-    const ssize_t got = ::recv(socket.get(), buffer, sizeof buffer, 0);
-    if (got <= 0) return std::nullopt;
-    text.append(buffer, static_cast<std::size_t>(got));
-  }
+  const auto text = ask(paths, name, "status");
+  if (!text) return std::nullopt;
   try {
-    const json value = json::parse(text);
+    const json value = json::parse(*text);
     SessionStatus status;
     status.id = value.at("id").get<std::string>();
     status.pid = value.at("pid").get<int>();
@@ -169,8 +225,20 @@ std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std
   }
 }
 
+std::optional<std::vector<broker::Question>> ask_questions(const keys::VaultPaths& paths, const std::string& name) {
+  const auto text = ask(paths, name, "questions");
+  if (!text) return std::nullopt;
+  try {
+    std::vector<broker::Question> questions;
+    for (const auto& value : json::parse(*text)) questions.push_back(question_from(value));
+    return questions;
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
 std::string control_line(const ControlCommand& command) {
-  return to_line({{"command", kNames.at(command.kind)}, {"subject", command.subject}});
+  return to_line({{"command", kNames.at(command.kind)}, {"subject", command.subject}, {"seconds", command.seconds}});
 }
 
 Acknowledgement acknowledgement(const std::string& line) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/approvals.hpp"
 #include "keys/vault_paths.hpp"
 #include "net/reactor.hpp"
 
@@ -35,6 +36,10 @@ struct ControlHandlers {
   /// Of a token or a delegation, hexadecimal. False: no token of this session.
   std::function<bool(const std::string& id)> revoke_token;
   std::function<void(const std::string& credential)> withdraw;
+  /// What waits for a person, and the answer: approved for this once, or also for requests like it for so long. False:
+  /// nothing of that id waits here. An agent cannot reach the socket where a person is asked at all.
+  std::function<std::vector<broker::Question>()> questions;
+  std::function<bool(const std::string& id, bool approved, std::chrono::seconds standing)> answer;
   /// `announcement` as session/announcement.hpp writes it. False: not for this session, or not of its vault.
   std::function<bool(ByteView announcement)> policies;
 };
@@ -60,6 +65,9 @@ class ControlServer final : public net::Watcher {
   std::map<Connection*, std::unique_ptr<Connection>> connections_;
 };
 
+/// What waits in a session; nothing when it does not answer in time.
+std::optional<std::vector<broker::Question>> ask_questions(const keys::VaultPaths& paths, const std::string& name);
+
 /// How long a session has to answer.
 inline constexpr std::chrono::milliseconds kControlPatience{2000};
 
@@ -67,9 +75,10 @@ inline constexpr std::chrono::milliseconds kControlPatience{2000};
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name);
 
 struct ControlCommand {
-  enum class Kind { stop, stop_agent, revoke_token, withdraw, policies };
+  enum class Kind { stop, stop_agent, revoke_token, withdraw, policies, approve, deny };
   Kind kind = Kind::stop;
-  std::string subject;  // the agent, the token's id, the credential's name, the announcement in base64
+  std::string subject;  // the agent, the token's id, the credential's name, the announcement in base64, the question's id
+  std::uint64_t seconds = 0;  // approve: how long for requests like it, too
 };
 /// The line that goes through the socket, and what an answer says.
 std::string control_line(const ControlCommand& command);

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@
 #include "session/client_files.hpp"
 #include "session/environment.hpp"
 #include "session/isolation.hpp"
+#include "session/notifier.hpp"
 #include "session/publisher.hpp"
 #include "session/registry.hpp"
 #include "session/session_control.hpp"
@@ -202,6 +204,14 @@ void prepare_budgets(broker::SessionState& state, const ExecRequest& request, Se
   }
 }
 
+bool asks_people(const Governance& governance) {
+  if (!governance.agent) return false;
+  const auto& rules = governance.agent->rules;
+  return std::any_of(rules.begin(), rules.end(), [](const policy::Rule& rule) {
+    return rule.effect == policy::Effect::approve || rule.approve_when;
+  });
+}
+
 Governance unverified_governance(ExecRequest& request) {
   std::error_code gone;
   request.open.folder = std::filesystem::current_path(gone);
@@ -231,6 +241,7 @@ int run_exec(ExecRequest request) {
   // read before it can be verified; step 3 makes sure that it was the truth.
   const Governance governance = unverified_governance(request);
   const Terms terms = terms_of(request, governance);
+  Notifier notifier(asks_people(governance));
   Isolation isolation = isolate(cell_for(request, terms), terms.isolation);
   const auto level = isolation.level;
   const std::string level_name(name_of(level));
@@ -276,6 +287,7 @@ int run_exec(ExecRequest request) {
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
   prepare_budgets(state, request, std::move(opened.budget_key));
   state.govern(governance.agent);
+  state.set_can_ask(level != sandbox::Level::off);
   state.segment().write(audit::SessionBegan{request.open.agent, credentials, level_name, opened.tpm});
 
   // 5. The broker listens.
@@ -283,6 +295,7 @@ int run_exec(ExecRequest request) {
   const token::Token proxy_token = mint(state, {token::Credential{""}}, terms.max_lifetime);
   broker::Broker broker(reactor, state, ca,
                         {entrances_of(terms, isolation), terms.egress, std::move(proxy), proxy_token});
+  broker.approvals().on_question([&](std::size_t waiting) { notifier.say(waiting); });
   control.begin(state, broker,
                 {std::move(opened.announcement_key), opened.version, [&](const std::vector<store::PolicyRow>& policies) {
                    const auto news = governance_of(policies, request.open.agent, request.open.folder);

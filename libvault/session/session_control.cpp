@@ -22,6 +22,10 @@ SessionControl::SessionControl(net::Reactor& reactor, int listening_socket, Sess
                },
                [this](const std::string& id) { return revoke_token(id); },
                [this](const std::string& credential) { withdraw(credential); },
+               [this] { return broker_ != nullptr ? broker_->approvals().pending() : std::vector<broker::Question>(); },
+               [this](const std::string& id, bool approved, std::chrono::seconds standing) {
+                 return broker_ != nullptr && broker_->approvals().answer(id, approved, standing);
+               },
                [this](ByteView announcement) { return take_policies(announcement); }}) {}
 
 void SessionControl::begin(broker::SessionState& state, broker::Broker& broker, Governed governed) {

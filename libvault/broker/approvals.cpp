@@ -1,0 +1,102 @@
+#include "broker/approvals.hpp"
+
+#include "base/crypto.hpp"
+#include "base/encoding.hpp"
+#include "base/text.hpp"
+
+namespace agentvault::broker {
+namespace {
+
+constexpr std::size_t kIdSize = 4;
+constexpr std::size_t kMostStanding = 1000;
+
+std::int64_t unix_now() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+/// What a standing approval is for.
+std::string rule_key(const Request& request) {
+  ByteWriter key;
+  for (const auto& id : request.token_ids) key.text(id);
+  key.text("").text(request.credential()).text(request.head.method).text(request.upstream.authority());
+  key.text(request.target.path);
+  return hex(sha256(key.bytes()));
+}
+
+Question question_of(const Request& request, const std::string& rule, std::chrono::seconds patience) {
+  Question question;
+  question.id = hex(random_bytes(kIdSize));
+  question.credential = request.credential();
+  question.method = request.head.method;
+  question.url = request.head.method == "CONNECT"
+                     ? request.upstream.authority()
+                     : (request.upstream.tls ? "https://" : "http://") + request.upstream.authority() + request.target.text();
+  if (request.token) question.chain = request.token->chain;
+  question.rule = rule;
+  question.body_size = request.body.size();
+  if (!request.body.empty()) question.body_sha256 = hex(sha256(as_bytes(request.body)));
+  question.body_start = request.body.substr(0, Question::kShownBody);
+  question.asked = unix_now();
+  question.until = question.asked + patience.count();
+  return question;
+}
+
+}  // namespace
+
+Approvals::~Approvals() {
+  for (auto& [id, pending] : pending_) reactor_.cancel(pending.timer);
+}
+
+std::optional<std::string> Approvals::ask(const Request& request, const std::string& rule, std::chrono::seconds patience,
+                                          Answer answer) {
+  if (pending_.size() >= kMostPending) return std::nullopt;
+  auto question = question_of(request, rule, patience);
+  const std::string id = question.id;
+  if (pending_.contains(id)) return std::nullopt;
+  const auto timer = reactor_.after(patience, [this, id] { settle(id, Verdict::timed_out); });
+  pending_.emplace(id, Pending{std::move(question), rule_key(request), timer, std::move(answer)});
+  if (tell_) tell_(pending_.size());
+  return id;
+}
+
+void Approvals::withdraw(const std::string& id) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  reactor_.cancel(found->second.timer);
+  pending_.erase(found);
+}
+
+std::vector<Question> Approvals::pending() const {
+  std::vector<Question> questions;
+  for (const auto& [id, pending] : pending_) questions.push_back(pending.question);
+  return questions;
+}
+
+bool Approvals::answer(const std::string& id, bool approved, std::chrono::seconds standing) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return false;
+  if (approved && standing.count() > 0) {
+    const auto now = net::boot_time();
+    std::erase_if(standing_, [&](const auto& entry) { return entry.second <= now; });
+    if (standing_.size() < kMostStanding) standing_[found->second.rule_key] = now + standing;
+  }
+  settle(id, approved ? Verdict::approved : Verdict::denied);
+  return true;
+}
+
+bool Approvals::covers(const Request& request) const {
+  if (standing_.empty()) return false;
+  const auto found = standing_.find(rule_key(request));
+  return found != standing_.end() && net::boot_time() < found->second;
+}
+
+void Approvals::settle(const std::string& id, Verdict verdict) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end()) return;
+  const Answer answer = std::move(found->second.answer);
+  reactor_.cancel(found->second.timer);
+  pending_.erase(found);
+  answer(verdict);
+}
+
+}  // namespace agentvault::broker

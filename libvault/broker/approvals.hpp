@@ -1,0 +1,73 @@
+// Requests that wait for a person. Each is bound to the complete request: it lies here in memory, and what is approved is
+// what goes out. A wider approval is a rule of its own, for one chain of tokens, credential, method, host and path.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "broker/request.hpp"
+#include "net/reactor.hpp"
+
+namespace agentvault::broker {
+
+/// What is asked. Everything in it was chosen by the agent but id, rule and times: it is escaped where it is shown.
+struct Question {
+  std::string id;
+  std::string credential;
+  std::string method;
+  std::string url;  // https://host/path?query
+  std::vector<std::string> chain;
+  std::string rule;
+  std::uint64_t body_size = 0;
+  std::string body_sha256;
+  std::string body_start;  // at most kShownBody bytes of it
+  std::int64_t asked = 0;  // Unix seconds
+  std::int64_t until = 0;  // then the answer is no
+
+  static constexpr std::size_t kShownBody = 512;
+};
+
+class Approvals {
+ public:
+  enum class Verdict { approved, denied, timed_out };
+  using Answer = std::function<void(Verdict)>;
+  static constexpr std::size_t kMostPending = 64;
+
+  explicit Approvals(net::Reactor& reactor) : reactor_(reactor) {}
+  ~Approvals();
+  Approvals(const Approvals&) = delete;
+  Approvals& operator=(const Approvals&) = delete;
+
+  /// The id; nothing when too many wait. `answer` comes from the reactor, once, unless withdraw() was called before.
+  std::optional<std::string> ask(const Request& request, const std::string& rule, std::chrono::seconds patience,
+                                 Answer answer);
+  void withdraw(const std::string& id);
+  std::vector<Question> pending() const;
+  /// Called whenever another one waits, with how many do.
+  void on_question(std::function<void(std::size_t)> tell) { tell_ = std::move(tell); }
+
+  /// False: nothing of that id waits. `standing`: requests like it pass without being asked for so long.
+  bool answer(const std::string& id, bool approved, std::chrono::seconds standing);
+  /// Whether a standing approval covers the request.
+  bool covers(const Request& request) const;
+
+ private:
+  struct Pending {
+    Question question;
+    std::string rule_key;
+    net::Reactor::TimerId timer;
+    Answer answer;
+  };
+  void settle(const std::string& id, Verdict verdict);
+
+  net::Reactor& reactor_;
+  std::map<std::string, Pending> pending_;
+  std::map<std::string, net::BootTime> standing_;  // until when
+  std::function<void(std::size_t)> tell_;
+};
+
+}  // namespace agentvault::broker
