@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 
 namespace agentvault::cli {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path default_vault() {
+  if (InstalledGroup::in_use()) return InstalledGroup::hold_vault(AGENTVAULT_STATE_FOLDER);
   if (const char* home = std::getenv("AGENTVAULT_HOME"); home != nullptr && *home != '\0') return home;
   if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/')
     return fs::path(data) / "agentvault";
@@ -262,6 +264,16 @@ std::vector<std::string> take_child_command(const CLI::App& app, std::vector<std
   return {};
 }
 
+/// A system-wide installation keeps every user's vault in one place, and runs nothing that a user names with its rights.
+void check_installed(const CLI::App& app, const Arguments& a) {
+  if (app.get_option("--vault")->count() > 0) {
+    throw Error(ErrorKind::usage, "this installation keeps vaults in " AGENTVAULT_STATE_FOLDER, "leave --vault out");
+  }
+  if (a.tpm.starts_with("cmd:")) {
+    throw Error(ErrorKind::usage, "this installation reaches no TPM through a command", "use device:, swtpm:, tabrmd or embedded");
+  }
+}
+
 CommandShape shape_of(const CLI::App& app) {
   CommandShape shape{app.get_name(), app.get_description(), {}, {}};
   for (const auto* option : app.get_options()) {
@@ -299,6 +311,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
   for (const auto* level = &app; !level->get_subcommands().empty();) {
     level = level->get_subcommands().front();
     arguments.command.push_back(level->get_name());
+  }
+  if (InstalledGroup::in_use()) {
+    check_installed(app, arguments);
+    return arguments;
   }
   std::error_code unresolvable;
   arguments.vault = fs::absolute(arguments.vault).lexically_normal();

@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "arguments.hpp"
+#include "base/installed_group.hpp"
 #include "base/log.hpp"
 #include "commands/commands.hpp"
 #include "terminal.hpp"
@@ -64,6 +65,7 @@ int dispatch(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   open_missing_streams();
+  InstalledGroup::begin();
   try {
     return dispatch(argc, argv);
   } catch (const Error& error) {

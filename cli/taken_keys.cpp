@@ -95,21 +95,4 @@ std::vector<broker::Grant> take_keys(const std::vector<std::string>& variables) 
   return grants;
 }
 
-ThrowAwayFolder::ThrowAwayFolder() {
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  const char* temporary = std::getenv("TMPDIR");
-  const std::filesystem::path base = runtime != nullptr && *runtime == '/'       ? runtime
-                                     : temporary != nullptr && *temporary == '/' ? temporary
-                                                                                 : "/tmp";
-  std::string pattern = (base / "agentvault-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a folder in " + base.string());
-  folder_ = pattern;
-}
-
-ThrowAwayFolder::~ThrowAwayFolder() {
-  std::error_code left_behind;
-  std::filesystem::remove_all(folder_, left_behind);
-  ::rmdir(folder_.c_str());  // which tries unlink() first, and a confined broker must not
-}
-
 }  // namespace agentvault::cli

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "base/file.hpp"
 
 namespace agentvault::tpm {
@@ -121,9 +122,11 @@ std::unique_ptr<Transport> open_tabrmd() {
 
 std::unique_ptr<Transport> open_tcti(const TransportName& name) {
   switch (name.kind) {
-    case TransportKind::device:
+    case TransportKind::device: {
+      const WithInstalledGroup raised;
       check_device(name.argument);
       return std::make_unique<TctiTransport>(Tss2_Tcti_Device_Init, name.argument, "TPM " + name.argument);
+    }
     case TransportKind::swtpm:
       return open_swtpm(name.argument);
     case TransportKind::command:

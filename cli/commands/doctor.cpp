@@ -34,7 +34,7 @@ std::string check_vault(const Arguments& arguments) {
   const auto paths = arguments.paths_of_vault();
   paths.check();
   const auto snapshot = store::Database::open(paths.database()).newest();
-  return paths.directory.string() + ", " + std::to_string(snapshot.credentials.size()) + " credentials, " +
+  return paths.shown().string() + ", " + std::to_string(snapshot.credentials.size()) + " credentials, " +
          tpm::TransportName::parse_stored(snapshot.vault.tpm).description();
 }
 

@@ -10,6 +10,7 @@
 #include "session/governance.hpp"
 #include "session/isolation.hpp"
 #include "session/nested.hpp"
+#include "session/throw_away_folder.hpp"
 #include "taken_keys.hpp"
 #include "terminal.hpp"
 
@@ -93,10 +94,10 @@ int run_without_vault(const Arguments& a) {
     throw Error(ErrorKind::usage, "--take needs no vault, and --with names credentials of one", "give one of the two");
   }
   auto taken = take_keys(a.take);
-  const ThrowAwayFolder folder;
+  const session::ThrowAwayFolder folder;
   auto request = make_request(a);
   request.taken = std::move(taken);
-  request.open.paths = folder.paths();
+  request.open.paths = {folder.path()};
   return session::run_exec(std::move(request));
 }
 

@@ -30,7 +30,7 @@ int run_status(const Arguments& arguments) {
   auto database = store::Database::open(paths.database());
   const auto snapshot = database.newest();
   const auto tpm = tpm::TransportName::parse_stored(snapshot.vault.tpm);
-  print_record({{"vault", paths.directory.string()},
+  print_record({{"vault", paths.shown().string()},
                 {"id", hex(snapshot.vault.id)},
                 {"created", format_time(std::chrono::system_clock::from_time_t(snapshot.vault.created))},
                 {"tpm", tpm.text()},

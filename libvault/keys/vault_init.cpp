@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "base/p256.hpp"
 #include "keys/credential_box.hpp"
 #include "keys/recovery.hpp"
@@ -218,6 +219,7 @@ void create_vault(const NewVault& wanted) {
   if (wanted.tpm.kind == tpm::TransportKind::command) {
     throw Error(ErrorKind::usage, "a vault cannot be made on a cmd: TPM", "use device:, swtpm:, tabrmd or embedded");
   }
+  const WithInstalledGroup raised;  // in a folder that all users share
   refuse_existing(wanted.paths.directory);
   BuildingSite site(wanted.paths.directory);
   Footprint footprint;

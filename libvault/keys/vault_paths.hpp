@@ -9,6 +9,8 @@ namespace agentvault::keys {
 struct VaultPaths {
   std::filesystem::path directory;
 
+  /// For people: the folder's own name, where it is reached through a descriptor.
+  std::filesystem::path shown() const;
   std::filesystem::path database() const { return directory / "vault.db"; }
   std::filesystem::path lock() const { return directory / "vault.lock"; }
   std::filesystem::path tpm() const { return directory / "tpm"; }

@@ -20,6 +20,7 @@
 #include <optional>
 
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "base/text.hpp"
 #include "sandbox/capabilities.hpp"
 #include "sandbox/connect_supervisor.hpp"
@@ -177,7 +178,10 @@ class Keeper {
 
   void prepare() {
     std::vector<int> sent;
-    if (strict()) map_own_user(owner_.user, owner_.group);
+    if (strict()) {
+      map_own_user(owner_.user, owner_.group);
+      InstalledGroup::give_up();
+    }
     if (request_.level != Level::off) {
       check_standard_streams();
       view_ = view_of(request_.files);
@@ -419,6 +423,8 @@ class Keeper {
 }  // namespace
 
 void keep(const CellRequest& request, Channel channel, Owner owner) {
+  // In a namespace of its own it has no group yet.
+  if (request.level != Level::strict) InstalledGroup::give_up();
   // It must not outlive exec.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // In a namespace of its own it does not see its parent: the channel tells.

@@ -12,6 +12,7 @@
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "broker/broker.hpp"
@@ -27,6 +28,7 @@
 #include "session/session_control.hpp"
 #include "session/signals.hpp"
 #include "session/terms.hpp"
+#include "session/throw_away_folder.hpp"
 
 namespace agentvault::session {
 namespace {
@@ -81,6 +83,12 @@ Environment environment_for(const ExecRequest& request, std::chrono::seconds lif
   return build_environment(wanted);
 }
 
+/// Of a system-wide installation the agent does not even reach the folder that the vault's is in.
+std::filesystem::path hidden_folder(const ExecRequest& request) {
+  const auto folder = request.open.paths.shown();
+  return InstalledGroup::in_use() && !request.taken ? folder.parent_path() : folder;
+}
+
 /// What of the files on this machine is the agent's business.
 sandbox::CellRequest cell_for(const ExecRequest& request, const Terms& terms) {
   sandbox::CellRequest cell;
@@ -91,7 +99,7 @@ sandbox::CellRequest cell_for(const ExecRequest& request, const Terms& terms) {
   cell.files.home = variable(request.environment, "HOME");
   cell.files.program = request.command.front();
   cell.files.search_path = variable(request.environment, "PATH");
-  cell.files.hide = {request.open.paths.directory};
+  cell.files.hide = {hidden_folder(request)};
   cell.files.write = terms.writes;
   cell.files.share = terms.shares;
   for (const auto& reach : terms.reaches) {
@@ -128,8 +136,10 @@ broker::Entrances entrances_of(const Terms& terms, Isolation& isolation) {
 
 /// Where clients will look for the session's certificates: where the vault is hidden, inside.
 std::pair<std::filesystem::path, std::string> place_of_client_files(const ExecRequest& request, sandbox::Level level,
-                                                                    const std::string& session) {
+                                                                    const std::string& session,
+                                                                    const std::optional<ThrowAwayFolder>& apart) {
   if (level == sandbox::Level::strict) return {sandbox::kSessionFolder, ""};
+  if (apart) return {apart->path(), ""};
   return {request.open.paths.sessions(), session};
 }
 
@@ -152,13 +162,17 @@ sandbox::Furnishing furnishing_for(const Terms& terms, sandbox::Level level, con
 }
 
 /// What the broker still does with files once it is confined.
-sandbox::BrokerNeeds needs_of(const ExecRequest& request) {
+sandbox::BrokerNeeds needs_of(const ExecRequest& request, const std::optional<ThrowAwayFolder>& apart) {
   const auto& paths = request.open.paths;
   sandbox::BrokerNeeds needs;
   needs.removes_files_in = {paths.sessions()};
   if (request.taken) {
     needs.removes_files_in = {paths.directory};
     needs.removes_folders_in = {paths.directory.parent_path()};
+  }
+  if (apart) {
+    needs.removes_files_in.push_back(apart->path());
+    needs.removes_folders_in.push_back(apart->path().parent_path());
   }
   for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR"}) {
     if (const auto path = variable(request.environment, name); !path.empty()) needs.reads.emplace_back(path);
@@ -287,6 +301,7 @@ int run_exec(ExecRequest request) {
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
   prepare_budgets(state, request, std::move(opened.budget_key));
   state.govern(governance.agent);
+  InstalledGroup::give_up();  // what this process still does in the vault's folder it does through a descriptor
   state.set_can_ask(level != sandbox::Level::off);
   state.segment().write(audit::SessionBegan{request.open.agent, credentials, level_name, opened.tpm});
 
@@ -304,7 +319,10 @@ int run_exec(ExecRequest request) {
                  }});
 
   // 6. The child's environment, and the files that it names.
-  const auto [folder, stem] = place_of_client_files(request, level, registration.name());
+  // Of a vault that no agent can reach into they would be out of reach, too.
+  std::optional<ThrowAwayFolder> apart;
+  if (InstalledGroup::in_use() && !request.taken && level != sandbox::Level::strict) apart.emplace();
+  const auto [folder, stem] = place_of_client_files(request, level, registration.name(), apart);
   ClientFiles files(folder, stem, ca, [&](const char* name) { return variable(request.environment, name); });
   if (level != sandbox::Level::strict) files.write();
   const Environment environment = environment_for(request, terms.max_lifetime, state, broker, files, proxy_token);
@@ -317,7 +335,7 @@ int run_exec(ExecRequest request) {
                       level == sandbox::Level::strict ? terms.publishes : std::vector<std::uint16_t>());
 
   // 7. From here on hostile bytes come in: this process gives up what it does not need.
-  sandbox::confine_broker(needs_of(request));
+  sandbox::confine_broker(needs_of(request, apart));
 
   // 8. The agent.
   if (!request.quiet) {

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/installed_group.hpp"
+
 namespace agentvault::session {
 namespace {
 
@@ -28,6 +30,7 @@ void show(unsigned waiting) {
 
 /// Until the other end of the pipe is closed.
 [[noreturn]] void run(int pipe) {
+  InstalledGroup::give_up();
   ::dup3(pipe, 3, 0);
   ::fcntl(3, F_SETFD, FD_CLOEXEC);
   ::syscall(SYS_close_range, 4U, ~0U, 0U);

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "base/text.hpp"
 
 namespace agentvault::session {
@@ -127,11 +129,26 @@ int detach_from_exec(int channel, pid_t parent) {
   if (::getppid() != parent) ::_exit(1);
   constexpr int kept = 3;
   if (channel != kept) ::dup3(channel, kept, O_CLOEXEC);
-  ::close_range(kept + 1, ~0U, 0);
+  const int vault = InstalledGroup::held();
+  if (vault > kept) {
+    if (vault > kept + 1) ::close_range(kept + 1, static_cast<unsigned>(vault - 1), 0);
+    ::close_range(static_cast<unsigned>(vault + 1), ~0U, 0);
+  } else {
+    ::close_range(kept + 1, ~0U, 0);
+  }
   return kept;
 }
 
+/// What libraries would obey is not for a process that has the master key.
+void clean_environment() {
+  const char* pin_folder = std::getenv("CREDENTIALS_DIRECTORY");
+  const std::string kept = pin_folder != nullptr ? pin_folder : "";
+  ::clearenv();
+  if (!kept.empty()) ::setenv("CREDENTIALS_DIRECTORY", kept.c_str(), 1);
+}
+
 [[noreturn]] void run_opener(const OpenRequest& request, int fd) {
+  clean_environment();
   try {
     open_and_send(request, fd);
   } catch (const Error& error) {

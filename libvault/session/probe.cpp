@@ -6,6 +6,7 @@
 
 #include "base/encoding.hpp"
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 #include "broker/broker.hpp"
 #include "http/head.hpp"
 #include "net/stream.hpp"
@@ -172,6 +173,7 @@ Probe probe(OpenRequest request, const std::string& credential) {
   const Registration registration(request.paths, id);
   Opened opened = open_in_a_process_of_its_own(request, [](int) { return true; });
 
+  InstalledGroup::give_up();
   net::Reactor reactor;
   broker::SessionState state(id, opened.generation, broker::Lease(kPatience, kPatience, [] { return true; }),
                              std::move(opened.grants), audit::Segment::create(request.paths.audit(), hex(id)));

@@ -5,6 +5,7 @@
 
 #include "base/embedded_file.hpp"
 #include "base/error.hpp"
+#include "base/installed_group.hpp"
 
 namespace agentvault {
 extern const EmbeddedFile kVaultSchema[];
@@ -53,11 +54,17 @@ constexpr int kMaxValueSize = 1 << 20;
 
 template <class Work>
 auto guarded(Work work) {
+  const WithInstalledGroup raised;  // SQLite opens its files by their names, whenever it wants them
   try {
     return work();
   } catch (const SQLite::Exception& error) {
     explain(error);
   }
+}
+
+/// A folder that is reached through a descriptor looks like a link to SQLite; there nobody else could have made one.
+int no_links() {
+  return InstalledGroup::held() < 0 ? SQLite::OPEN_NOFOLLOW : 0;
 }
 
 void configure(SQLite::Database& database) {
@@ -245,12 +252,15 @@ void remove_intents(SQLite::Database& database, const std::vector<Intent>& answe
 
 Database::Database(std::unique_ptr<SQLite::Database> database) : database_(std::move(database)) {}
 Database::Database(Database&&) noexcept = default;
-Database::~Database() = default;
+Database::~Database() {
+  const WithInstalledGroup raised;
+  database_.reset();
+}
 
 Database Database::create(const std::filesystem::path& file) {
   return guarded([&] {
     auto database = std::make_unique<SQLite::Database>(
-        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | SQLite::OPEN_NOFOLLOW);
+        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | no_links());
     configure(*database);
     SQLite::Transaction transaction(*database);
     for (const auto* schema = kVaultSchema; schema->name != nullptr; ++schema) database->exec(schema->text);
@@ -261,12 +271,13 @@ Database Database::create(const std::filesystem::path& file) {
 }
 
 Database Database::open(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file)) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) {
     throw Error(ErrorKind::not_found, "there is no vault at " + file.parent_path().string(),
                 "make one with \"agentvault init\"");
   }
   return guarded([&] {
-    auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_NOFOLLOW);
+    auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | no_links());
     configure(*database);
     const int version = database->execAndGet("PRAGMA user_version").getInt();
     // Whoever may write the file could have SQLite do something else than what is asked.
