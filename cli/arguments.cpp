@@ -144,6 +144,7 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   exec->add_option("--take", a.take, "no vault: take these keys out of exec's own environment")
       ->delimiter(',')
       ->type_name("VAR,...");
+  exec->add_option("--plan", a.plan, "hold the session to the steps in this file")->type_name("FILE")->check(not_empty);
   exec->add_option("--budget", a.budget, "inside a session: how many requests the command may make")->type_name("N");
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
   define_pin_file(exec, a);

@@ -66,6 +66,7 @@ struct Arguments {
   std::vector<std::uint16_t> publish;
   std::optional<std::string> egress;
   std::vector<std::string> take;
+  std::string plan;
   bool quiet = false;
   std::vector<std::string> child;
   mode_t inherited_umask = 022;

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "session/exec.hpp"
@@ -45,6 +46,12 @@ std::vector<std::string> given_environment() {
   return entries;
 }
 
+std::vector<policy::Rule> read_plan(const std::string& file) {
+  const auto contents = read_file(file, policy::kMaxPlan);
+  if (!contents) throw Error(ErrorKind::not_found, "there is no file " + file, "is the path right?");
+  return policy::parse_plan(as_text(*contents), std::filesystem::path(file).filename().string());
+}
+
 session::ExecRequest make_request(const Arguments& a) {
   session::ExecRequest request;
   request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with, a.agent,
@@ -58,6 +65,7 @@ session::ExecRequest make_request(const Arguments& a) {
   request.ttl = duration(a.ttl);
   request.max_lifetime = duration(a.max_lifetime);
   request.publishes = a.publish;
+  if (!a.plan.empty()) request.plan = read_plan(a.plan);
   request.quiet = a.quiet;
   request.child_umask = a.inherited_umask;
   request.command = command_of(a);
@@ -68,7 +76,7 @@ session::ExecRequest make_request(const Arguments& a) {
 /// Inside a session: what is there is handed on, in part.
 int run_inside(const Arguments& a) {
   const bool of_outer = a.isolation || a.egress || !a.write.empty() || !a.share.empty() || !a.reach.empty() ||
-                        !a.publish.empty() || !a.ttl.empty();
+                        !a.publish.empty() || !a.ttl.empty() || !a.plan.empty();
   if (of_outer) {
     throw Error(ErrorKind::usage, "isolation and egress are those of the session that this runs in",
                 "inside a session exec takes --with, --agent, --budget, --max-lifetime and -q");

@@ -3,12 +3,16 @@
 #include <algorithm>
 
 #include "base/encoding.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
 #include "broker/json_body.hpp"
+#include "broker/taken_tokens.hpp"
 
 namespace agentvault::broker {
 namespace {
 
 constexpr std::size_t kMaxJudgedBody = std::size_t{16} << 20;
+constexpr const char* kPlanTarget = "/.agentvault/plan";
 
 /// What cannot be asked is denied.
 std::optional<Refusal> refuse_to_ask(const SessionState& session, const Request& request) {
@@ -38,6 +42,11 @@ bool Admission::is_for_broker(const net::Endpoint& endpoint) const {
 std::optional<Refusal> Admission::route(Request& request) {
   if (interception_) return route_intercepted(context_.session, *interception_, request);
   if (is_connect(request)) return route_connect(request);
+  if (request.head.method == "POST" && request.head.target == kPlanTarget) {
+    request.declares_plan = true;
+    request.target.path = kPlanTarget;  // for the log
+    return std::nullopt;
+  }
   if (request.head.target.front() == '/') return route_base_url(context_.session, context_.authority, request);
   if (auto refusal = route_proxied(context_.session, request)) return refusal;
   if (!is_for_broker(request.upstream)) return std::nullopt;
@@ -53,13 +62,17 @@ bool Admission::key_goes_into_body(const Request& request) const {
 }
 
 std::size_t Admission::wanted_body(const Request& request) const {
+  if (request.declares_plan) return policy::kMaxPlan;
   if (key_goes_into_body(request)) return kMaxJsonBody;
   const bool asked = std::any_of(request.candidates.begin(), request.candidates.end(), [&](const Grant* grant) {
     // Where the token is still in the path, it is not yet known which rules are asked.
     if (accepts(*grant, provider::Place::Kind::path)) return grant->rules.asks_for_body();
     if (meters_models(context_.session, request, *grant)) return true;
-    return grant->rules.questions(request.head.method, request.target.path).body ||
-           grant->rules.questions(request.head.method, http::with_slashes(request.target.path)).body;
+    const auto asks = [&](const policy::RuleSet& rules) {
+      return rules.questions(request.head.method, request.target.path).body ||
+             rules.questions(request.head.method, http::with_slashes(request.target.path)).body;
+    };
+    return asks(grant->rules) || context_.session.plans().any_asks_for_body();
   });
   return asked ? kMaxJudgedBody : 0;
 }
@@ -107,8 +120,41 @@ Judgement Admission::finish(Request& request, Judgement judgement) {
   return judgement;
 }
 
+/// What an agent says that it is going to do binds the chain that it says it with.
+Judgement Admission::bind_plan(Request& request) {
+  TakenTokens taken;
+  for (const auto& field : request.head.fields.list()) {
+    if (!equal_ignoring_case(field.name, "authorization")) continue;
+    const auto found = tokens_of_authorization(field.value);
+    taken.tokens.insert(taken.tokens.end(), found.tokens.begin(), found.tokens.end());
+  }
+  if (taken.tokens.size() == 1) request.token = context_.session.verify(taken.tokens.front());
+  if (!request.token) {
+    return {"", Refusal{401, "token_invalid", "a plan is declared with one token of this session",
+                        "send it as Authorization: Bearer"}};
+  }
+  request.token_ids = request.token->ids;
+  request.not_after = token::not_after(request.token->token);
+  if (auto refusal = judge_token(context_.session, request, std::chrono::system_clock::now())) return {"", std::move(refusal)};
+  try {
+    if (!context_.session.plans().add(request.token->delegations(), policy::parse_plan(request.body, "plan"))) {
+      return {"", Refusal{403, "too_many_plans", "this session is bound to as many plans as it takes", "keep to them"}};
+    }
+  } catch (const Error& error) {
+    return {"", Refusal{400, "bad_plan", error.what(), error.hint()}};
+  }
+  return {"plan bound", std::nullopt};
+}
+
 Judgement Admission::judge(Request& request, std::optional<Refusal> refusal) {
   Judgement judgement{"", std::move(refusal)};
+  if (!judgement.refusal && request.declares_plan) {
+    judgement = finish(request, bind_plan(request));
+    if (!judgement.refusal) {
+      judgement.refusal = Refusal{201, "plan_bound", "requests are held to this plan from now on", "it only takes away"};
+    }
+    return judgement;
+  }
   if (!judgement.refusal) judgement = decide_all(request);
   if (judgement.asks && context_.approvals.covers(request)) {
     judgement.asks = false;

@@ -38,6 +38,7 @@ class Admission {
   bool is_for_broker(const net::Endpoint& endpoint) const;
   Judgement decide_all(Request& request);
   Judgement finish(Request& request, Judgement judgement);
+  Judgement bind_plan(Request& request);
   Judgement decide_connect(Request& request);
 
   BrokerContext& context_;

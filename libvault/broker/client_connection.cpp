@@ -198,7 +198,8 @@ void ClientConnection::begin_request(http::RequestHead head) {
   const auto& framing = request_.head.framing;
   const bool too_large = framing.kind == http::Framing::Kind::length && framing.length > most_collected_;
   // What rules cannot see counts against the request; what a key goes into must be seen.
-  if (most_collected_ == 0 || (too_large && !admission_.key_goes_into_body(request_))) return admit(std::nullopt);
+  const bool may_be_unseen = !admission_.key_goes_into_body(request_) && !request_.declares_plan;
+  if (most_collected_ == 0 || (too_large && may_be_unseen)) return admit(std::nullopt);
   state_ = State::collecting;
   request_.collected = true;
   arm_timer();
@@ -225,7 +226,7 @@ bool ClientConnection::collect_body() {
   }
   if (request_.body.size() > most_collected_) {
     admit(Refusal{413, "body_too_large",
-                  "a body that must be read first is larger than " + std::to_string(most_collected_ >> 20) + " MiB",
+                  "a body that must be read first is larger than " + std::to_string(most_collected_ >> 10) + " KiB",
                   "send a smaller one"});
     return false;
   }

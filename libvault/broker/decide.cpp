@@ -112,6 +112,18 @@ Judgement decide_credential(SessionState& session, const Request& request,
   return {reason, policy_denied(reason, "\"agentvault show " + grant.name + "\" lists the rules")};
 }
 
+/// Every plan that the token's chain is bound to must have a step for the request. Of a tunnel only the host is known.
+std::optional<Refusal> judge_plans(SessionState& session, const Request& request,
+                                   std::chrono::system_clock::time_point now) {
+  if (session.plans().empty()) return std::nullopt;
+  for (const auto* plan : session.plans().of(request.token->delegations())) {
+    if (ask_both_readings(session, *plan, request, now).allowed()) continue;
+    return Refusal{403, "outside_plan", "the request is no part of the declared plan",
+                   "a plan only takes away: do what was declared, or have another session started"};
+  }
+  return std::nullopt;
+}
+
 /// For rules that look back.
 void remember(SessionState& session, const Request& request, const Judgement& judgement) {
   if (!judgement.refusal && !judgement.asks) {
@@ -151,6 +163,10 @@ Judgement decide(SessionState& session, const policy::Egress& egress, const Requ
   }
   auto judgement = request.grant != nullptr ? decide_credential(session, request, now)
                                             : decide_egress(session, egress, request, now);
+  if (!judgement.refusal) {
+    judgement.refusal = judge_plans(session, request, now);
+    if (judgement.refusal) judgement.asks = false;
+  }
   remember(session, request, judgement);
   return judgement;
 }

@@ -29,6 +29,8 @@ const char* reason_phrase(int status) {
       return "Switching Protocols";
     case 200:
       return "OK";
+    case 201:
+      return "Created";
     case 400:
       return "Bad Request";
     case 401:
@@ -69,7 +71,8 @@ const char* reason_phrase(int status) {
 }
 
 std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_body) {
-  std::string body = "{\"error\":{\"code\":" + quoted(refusal.code) + ",\"message\":" + quoted(refusal.message) +
+  const char* kind = refusal.status < 400 ? "done" : "error";
+  std::string body = "{\"" + std::string(kind) + "\":{\"code\":" + quoted(refusal.code) + ",\"message\":" + quoted(refusal.message) +
                      ",\"hint\":" + quoted(refusal.hint) + "}}\n";
   std::string out = "HTTP/1.1 " + std::to_string(refusal.status) + " " + reason_phrase(refusal.status) + "\r\n";
   out += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";

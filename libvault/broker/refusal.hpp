@@ -7,7 +7,7 @@
 namespace agentvault::broker {
 
 struct Refusal {
-  int status;
+  int status;           // below 400: what was asked of the broker itself is done
   std::string code;     // stable, for programs
   std::string message;  // one sentence
   std::string hint;     // the next step

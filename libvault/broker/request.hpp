@@ -29,6 +29,7 @@ struct Request {
   Grant* grant = nullptr;                  // the one that goes with it; null: no credential does
   bool by_base_url = false;                // the credential was addressed by its name
   bool websocket = false;                  // asks to become one
+  bool declares_plan = false;              // is for the broker itself
   TokenRef token;                          // null until it was authenticated
   std::vector<std::string> token_ids;      // by which the token can be revoked while the exchange runs
   std::optional<std::uint64_t> not_after;  // Unix seconds, from the token

@@ -15,6 +15,7 @@
 #include "broker/history.hpp"
 #include "broker/lease.hpp"
 #include "broker/ledger.hpp"
+#include "broker/plans.hpp"
 #include "broker/withdrawal.hpp"
 #include "policy/document.hpp"
 #include "policy/rule_set.hpp"
@@ -45,6 +46,7 @@ struct VerifiedToken {
   std::string id;                  // for the log
   std::vector<std::string> chain;  // delegation ids and agent names, for the log
   std::vector<std::string> ids;    // its own and its delegations': by each it can be revoked
+  std::vector<std::string> delegations() const { return {ids.begin() + 1, ids.end()}; }
   /// Of each budget caveat: whose it is, a delegation's or the token's, and how many requests that has.
   std::vector<std::pair<std::string, std::uint64_t>> budgets;
 };
@@ -64,6 +66,7 @@ class SessionState {
   /// For requests that no credential goes with.
   const policy::RuleSet& bare_rules() const { return bare_rules_; }
   SessionHistory& history() { return history_; }
+  Plans& plans() { return plans_; }
   /// Null: this session counts nothing.
   Ledger* ledger() { return ledger_ ? &*ledger_ : nullptr; }
   void set_ledger(Ledger ledger) { ledger_ = std::move(ledger); }
@@ -98,6 +101,7 @@ class SessionState {
   std::optional<policy::AgentPolicy> agent_;
   policy::RuleSet bare_rules_;
   SessionHistory history_;
+  Plans plans_;
   std::optional<Ledger> ledger_;
   std::unordered_map<std::string, std::uint64_t> spent_;  // of token budgets
   bool can_ask_ = false;

@@ -186,14 +186,18 @@ void read_contents(StrictTable& table, Rule& rule) {
   if (table.has("max_body")) rule.max_body = table.count("max_body", 0, kMostBody);
 }
 
-Rule read_rule(const toml::table& source, const StrictTable& outer) {
-  StrictTable table(source, outer.file(), outer.hint());
-  Rule rule;
-  rule.line = source.source().begin.line;
-  rule.effect = read_effect(table);
+void read_conditions(StrictTable& table, Rule& rule) {
+  rule.line = table.source().source().begin.line;
   read_where(table, rule);
   read_contents(table, rule);
   rule.hours = read_schedule(table);
+}
+
+Rule read_rule(const toml::table& source, const StrictTable& outer) {
+  StrictTable table(source, outer.file(), outer.hint());
+  Rule rule;
+  rule.effect = read_effect(table);
+  read_conditions(table, rule);
   rule.approve_when = read_approve_when(table);
   if (rule.approve_when && rule.effect != Effect::allow) table.refuse("approve_when", "only a rule that allows has approve_when");
   table.refuse_unknown();
@@ -325,6 +329,24 @@ Document parse_document(std::string_view toml, const std::string& file) {
   }
   table.refuse_unknown();
   return document;
+}
+
+std::vector<Rule> parse_plan(std::string_view toml, const std::string& file) {
+  constexpr const char* hint = "\"man agentvault-exec\" describes plans";
+  const auto source = parse_toml(toml, file, hint);
+  StrictTable table(source, file, hint);
+  if (table.count("version", 0, kMost) != 1) table.refuse("version", "this program knows version 1");
+  std::vector<Rule> steps;
+  if (const auto* listed = table.tables("steps")) {
+    for (const auto& step : *listed) {
+      StrictTable conditions(*step.as_table(), file, hint);
+      Rule& rule = steps.emplace_back();
+      read_conditions(conditions, rule);
+      conditions.refuse_unknown();
+    }
+  }
+  table.refuse_unknown();
+  return steps;
 }
 
 std::optional<net::Authority> parse_reach(std::string_view text) {

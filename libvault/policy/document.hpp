@@ -46,6 +46,11 @@ inline constexpr std::size_t kMaxDocument = std::size_t{256} << 10;
 /// Throws Error(usage): "FILE:LINE:COLUMN: what is wrong".
 Document parse_document(std::string_view toml, const std::string& file);
 
+/// What an agent says that it is going to do: the rules of its steps, all of which allow. How large it may be. Throws
+/// Error(usage) as parse_document().
+std::vector<Rule> parse_plan(std::string_view toml, const std::string& file);
+inline constexpr std::size_t kMaxPlan = std::size_t{64} << 10;
+
 /// "5432", a port of this machine's own, or "db.internal:5432". Nothing for anything else.
 std::optional<net::Authority> parse_reach(std::string_view text);
 

@@ -152,7 +152,7 @@ bool Rule::has_host(std::string_view host) const {
 }
 
 bool Rule::holds(const Facts& facts) const {
-  if (!has_method(facts.method) || !has_host(facts.host)) return false;
+  if (!concerns(facts.credential) || !has_method(facts.method) || !has_host(facts.host)) return false;
   if (hours && !hours->holds(facts.time)) return false;
   const Match match = match_contents(*this, facts);
   return match == Match::yes || (match == Match::unknown && effect != Effect::allow);

@@ -71,7 +71,7 @@ struct Rule {
   bool concerns(std::string_view credential) const;
   bool has_method(std::string_view method) const;
   bool has_host(std::string_view host) const;
-  /// Everything but credential and path. What cannot be told counts against the request.
+  /// Everything but the path. What cannot be told counts against the request.
   bool holds(const Facts& facts) const;
   /// What follows if it does.
   Effect effect_on(const Facts& facts) const;

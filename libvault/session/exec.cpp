@@ -301,6 +301,7 @@ int run_exec(ExecRequest request) {
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
   prepare_budgets(state, request, std::move(opened.budget_key));
   state.govern(governance.agent);
+  if (request.plan) state.plans().add({}, std::move(*request.plan));
   InstalledGroup::give_up();  // what this process still does in the vault's folder it does through a descriptor
   state.set_can_ask(level != sandbox::Level::off);
   state.segment().write(audit::SessionBegan{request.open.agent, credentials, level_name, opened.tpm});

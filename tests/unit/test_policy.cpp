@@ -43,6 +43,7 @@ struct Posted {
     content = Content(fields, &body, rule.questions());
     facts.method = "POST";
     facts.path = "/v1/x";
+    facts.credential = "c";
     facts.host = "api.example.org";
     facts.fields = &fields;
     facts.content = &content;
