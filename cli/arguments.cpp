@@ -198,6 +198,19 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   show->add_option("--agent", a.agent, for_agent);
   show->add_flag("--all", a.all, "list every policy that the vault holds");
 
+  auto* learn = policy->add_subcommand("learn", "propose the narrowest policy that would have allowed what a session did");
+  learn->add_option("--session", a.session, "whose log (default: the newest)")->type_name("ID")->check(not_empty);
+  learn->add_option("--agent", a.agent, "for whom it is written (default: \"default\")");
+  learn->add_flag("--denied", a.all, "also what policy and egress denied");
+
+  auto* diff = policy->add_subcommand("diff", "list what a new file permits that an old one does not");
+  diff->add_option("old", a.old_file, "the old file")->required();
+  diff->add_option("new", a.file, "the new file")->required();
+
+  auto* prove = policy->add_subcommand("prove", "decide whether a file can ever permit something");
+  prove->add_option("file", a.file, "the file")->required();
+  prove->add_option("claim", a.claim, "\"never [unasked] METHOD CREDENTIAL PATH...\"")->required();
+
   auto* explain = policy->add_subcommand("explain", "say what would become of a request, and why");
   explain->add_option("method", a.method, "its method")->required();
   explain->add_option("url", a.url, "its URL")->required();

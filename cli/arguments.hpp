@@ -88,6 +88,9 @@ struct Arguments {
   std::vector<std::string> headers;
   std::string method;
 
+  std::string old_file;
+  std::string claim;
+
   // approve, deny
   std::string question;
   bool whole_session = false;

@@ -422,6 +422,82 @@ class LiveTest(PolicyTest):
         self.ok(self.in_project("exec", "--agent", "reader", "--", "true"))
 
 
+class CompareTest(PolicyTest):
+    def file(self, name, text):
+        path = self.folder / name
+        path.write_text("version = 1\n" + text)
+        return path
+
+    def test_diff_shows_what_becomes_possible(self):
+        old = self.file("old.toml", ALLOW_A.split("\n", 2)[2])
+        new = self.file("new.toml", ALLOW_A.split("\n", 2)[2].replace('"brokered"', '["docs.example.org"]') + """
+[[agents.default.rules]]
+effect  = "allow"
+methods = ["DELETE"]
+body    = { "/really" = [true] }
+[agents.helper]
+isolation = "off"
+""")
+        self.assertIn("nothing is permitted that was not before", self.ok(self.v.run("policy", "diff", old, old)).err)
+        self.assertEqual(self.ok(self.v.run("--json", "policy", "diff", new, old)).out.strip(), "[]")
+        done = self.v.run("--json", "policy", "diff", old, new)
+        self.assertEqual(done.code, 1)
+        found = json.loads(done.out)
+        by = {(row["agent"], row["what"]): row for row in found}
+        self.assertEqual((by["default", "api"]["was"], by["default", "api"]["becomes"]), ("denied", "allowed"))
+        self.assertTrue(by["default", "api"]["example"].startswith("DELETE /"))
+        self.assertIn('{"really":true}', by["default", "api"]["example"])
+        self.assertEqual(by["default", "egress"]["example"], "CONNECT docs.example.org:443")
+        self.assertIn(("helper", "api"), by)
+        self.assertEqual((by["helper", "isolation"]["was"], by["helper", "isolation"]["becomes"]), ("auto", "off"))
+        self.assertIn("DELETE", self.v.run("policy", "diff", old, new).out)
+
+    def test_a_larger_budget_and_more_folders_are_wider(self):
+        old = self.file("old.toml", '[agents.default]\nbudget = { usd_per_day = 1.0, requests_per_day = 5 }\nmax_lifetime = "1h"\n')
+        new = self.file("new.toml", '[agents.default]\nbudget = { usd_per_day = 2.0 }\nwrite = ["~/x"]\n')
+        rows = {row["what"]: (row["was"], row["becomes"]) for row in json.loads(self.v.run("--json", "policy", "diff", old, new).out)}
+        self.assertEqual(rows, {"requests a day": ("5", "no limit"), "millionths of a USD a day": ("1000000", "2000000"),
+                                "max_lifetime": ("1h", "12h"), "write": ("no", "~/x")})
+
+    def test_prove(self):
+        policy = self.file("p.toml", "[agents.default]\n[[agents.default.rules]]\neffect='allow'\nmethods=['GET','DELETE']\npaths=['/a/*']\n"
+                           "[[agents.default.rules]]\neffect='approve'\nmethods=['PUT']\n")
+        prove = lambda claim: self.v.run("--json", "policy", "prove", policy, claim)
+        self.assertIn("proved", self.ok(self.v.run("policy", "prove", policy, "never DELETE api /b/**")).err)
+        done = prove("never DELETE * /a/**")
+        self.assertEqual(done.code, 1)
+        self.assertRegex(json.loads(done.out)[0]["example"], "^DELETE /a/[a-z]*$")
+        self.assertEqual(prove("never unasked PUT api /**").code, 0)
+        self.assertEqual(prove("never PUT api /**").code, 1)
+        for bad in ("always GET api /x", "never", "never GET", "never GET api x"):
+            self.refused(self.v.run("policy", "prove", policy, bad), 2, "", "never DELETE github")
+        self.refused(self.v.run("policy", "prove", policy, "never GET nobody /x"), 3, "no credential, and no preset")
+
+    def test_learn_proposes_what_would_have_been_enough(self):
+        self.refused(self.v.run("policy", "learn"), 3, "no log of a session yet")
+        s = self.session(self.v)
+        done = ["/users/1/posts", "/users/2/posts", "/users/3/posts", "/keys", "/items/77"]
+        for path in done:
+            self.assertEqual(s.request("GET", "/api" + path)[0], 200)
+        self.assertEqual(s.request("POST", "/api/keys", body=b"x")[0], 200)
+        s.stop()
+        text = self.ok(self.v.run("policy", "learn")).out
+        policy = tomllib.loads(text)["agents"]["default"]
+        self.assertEqual((policy["credentials"], policy["egress"]), (["api"], "brokered"))
+        self.assertEqual([(rule["methods"], rule["paths"]) for rule in policy["rules"]],
+                         [(["GET"], ["/items/77", "/keys", "/users/*/posts"]), (["POST"], ["/keys"])])
+        self.trust(text)
+        s = self.session_in(self.project)
+        for path in done:
+            self.assert_allowed(s, path)
+        self.assert_denied(s, "/users/1")
+        self.assert_denied(s, "/items/78")
+        s.stop()
+        wider = self.ok(self.in_project("policy", "learn", "--denied", "--agent", "scout")).out
+        self.assertIn("/items/78", tomllib.loads(wider)["agents"]["scout"]["rules"][0]["paths"])
+        self.refused(self.v.run("policy", "learn", "--session", "../x"), 2, "not the id of a session")
+
+
 class StoredTest(PolicyTest):
     def test_a_policy_row_that_somebody_changed_opens_nothing(self):
         self.trust(ALLOW_A)

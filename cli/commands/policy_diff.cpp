@@ -1,0 +1,253 @@
+// What a new policy would permit that an old one does not, and whether a policy can ever permit something.
+#include <algorithm>
+#include <cstdio>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "commands/commands.hpp"
+#include "output.hpp"
+#include "policy/comparison.hpp"
+#include "policy_file.hpp"
+#include "provider/binding.hpp"
+#include "provider/preset.hpp"
+#include "session/governance.hpp"
+#include "store/database.hpp"
+#include "terminal.hpp"
+
+namespace agentvault::cli {
+namespace {
+
+using policy::AgentPolicy;
+using policy::Document;
+
+/// What a rule's paths are paths of.
+struct Service {
+  std::string host;
+  std::vector<policy::Rule> preset;
+};
+using Services = std::map<std::string, Service>;
+
+/// Those of the vault; without one, the presets of the names that the policies use.
+Services services_for(const Arguments& a, const std::vector<const Document*>& documents) {
+  Services services;
+  if (std::filesystem::exists(a.paths_of_vault().database())) {
+    for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
+      auto binding = provider::Binding::from_json(row.binding);
+      services[row.name] = {binding.origin.host, std::move(binding.rules)};
+    }
+  }
+  const auto presets = provider::Presets::load(provider::preset_folder());
+  const auto add = [&](const std::string& name) {
+    const auto* preset = presets.find(name);
+    if (preset != nullptr) services.insert({name, {preset->binding.origin.host, preset->binding.rules}});
+  };
+  for (const auto* document : documents) {
+    for (const auto& agent : document->agents) {
+      for (const auto& name : agent.credentials.value_or(std::vector<std::string>())) add(name);
+      for (const auto& rule : agent.rules) std::for_each(rule.credentials.begin(), rule.credentials.end(), add);
+    }
+  }
+  return services;
+}
+
+/// An agent that is not named has nothing, but for the one that always exists.
+std::vector<policy::Rule> rules_of(const AgentPolicy* agent, const std::string& name, const std::string& credential,
+                                   const Service& service) {
+  if (agent == nullptr && name != session::kDefaultAgent) return {};
+  if (agent != nullptr && !agent->grants(credential)) return {};
+  return policy::rules_for(agent, credential, service.preset);
+}
+
+std::string word(policy::Effect effect) {
+  return effect == policy::Effect::allow ? "allowed" : effect == policy::Effect::approve ? "asked" : "denied";
+}
+
+void compare_rules(const std::string& name, const AgentPolicy* old, const AgentPolicy* fresh, const Services& services,
+                   std::vector<Record>& records) {
+  for (const auto& [credential, service] : services) {
+    const auto before = rules_of(old, name, credential, service);
+    const auto after = rules_of(fresh, name, credential, service);
+    if (before == after) continue;
+    const auto comparison = policy::widenings(before, after, credential, service.host);
+    for (const auto& found : comparison.widened) {
+      records.push_back({{"agent", name},
+                         {"what", credential},
+                         {"was", word(found.before)},
+                         {"becomes", word(found.after)},
+                         {"example", found.example.text()},
+                         {"by", found.rule}});
+    }
+    if (!comparison.complete) {
+      records.push_back({{"agent", name}, {"what", credential}, {"was", "?"}, {"becomes", "?"},
+                         {"example", "too many combinations to try them all: there may be more"}, {"by", ""}});
+    }
+  }
+}
+
+/// Hosts that both lists can tell apart.
+void compare_egress(const std::string& name, const policy::Egress& old, const policy::Egress& fresh,
+                    std::vector<Record>& records) {
+  std::set<std::string> hosts{"any.example"};
+  for (const auto& text : {old.text(), fresh.text()}) {
+    for (const auto part : split(text, ',')) {
+      if (part == "open" || part == "brokered") continue;
+      hosts.insert(part.starts_with("*.") ? "below" + std::string(part.substr(1)) : std::string(part));
+    }
+  }
+  for (const auto& host : hosts) {
+    const auto authority = net::parse_authority(host);
+    if (!authority) continue;
+    const auto port = authority->port.value_or(443);
+    if (!fresh.permits(authority->host, port) || old.permits(authority->host, port)) continue;
+    records.push_back({{"agent", name}, {"what", "egress"}, {"was", "denied"}, {"becomes", "allowed"},
+                       {"example", "CONNECT " + authority->host + ":" + std::to_string(port)}, {"by", "egress " + fresh.text()}});
+  }
+}
+
+void add_setting(const std::string& name, const char* what, const std::string& was, const std::string& becomes,
+                 std::vector<Record>& records) {
+  records.push_back({{"agent", name}, {"what", what}, {"was", was}, {"becomes", becomes}, {"example", ""}, {"by", ""}});
+}
+
+template <class T>
+void compare_limit(const std::string& name, const char* what, const std::optional<T>& old, const std::optional<T>& fresh,
+                   std::vector<Record>& records) {
+  if (!old || (fresh && *fresh <= *old)) return;
+  add_setting(name, what, std::to_string(*old), fresh ? std::to_string(*fresh) : "no limit", records);
+}
+
+void compare_budget(const std::string& name, const policy::BudgetTerms& old, const policy::BudgetTerms& fresh,
+                    std::vector<Record>& records) {
+  compare_limit(name, "requests a minute", old.requests_per_minute, fresh.requests_per_minute, records);
+  compare_limit(name, "requests a day", old.requests_per_day, fresh.requests_per_day, records);
+  compare_limit(name, "model tokens a day", old.tokens_per_day, fresh.tokens_per_day, records);
+  compare_limit(name, "millionths of a USD a day", old.microusd_per_day, fresh.microusd_per_day, records);
+}
+
+int walls(const std::string& isolation) {
+  return isolation == "off" ? 0 : isolation == "standard" ? 1 : isolation == "strict" ? 3 : 2;
+}
+
+template <class List>
+void compare_list(const std::string& name, const char* what, const List& old, const List& fresh,
+                  std::vector<Record>& records) {
+  for (const auto& item : fresh) {
+    if (std::find(old.begin(), old.end(), item) == old.end()) add_setting(name, what, "no", item, records);
+  }
+}
+
+std::vector<std::string> texts(const std::vector<net::Authority>& authorities) {
+  std::vector<std::string> out;
+  for (const auto& entry : authorities) out.push_back(net::bracketed(entry.host) + ":" + std::to_string(entry.port.value_or(0)));
+  return out;
+}
+
+void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vector<Record>& records) {
+  const auto& name = fresh.name;
+  compare_egress(name, old.egress.value_or(policy::Egress()), fresh.egress.value_or(policy::Egress()), records);
+  if (walls(fresh.isolation) < walls(old.isolation)) {
+    add_setting(name, "isolation", old.isolation.empty() ? "auto" : old.isolation, fresh.isolation.empty() ? "auto" : fresh.isolation, records);
+  }
+  compare_list(name, "write", old.writes, fresh.writes, records);
+  compare_list(name, "share", old.shares, fresh.shares, records);
+  compare_list(name, "reach", texts(old.reaches), texts(fresh.reaches), records);
+  compare_budget(name, old.budget, fresh.budget, records);
+  for (const auto& [credential, terms] : old.credential_budgets) {
+    const auto found = fresh.credential_budgets.find(credential);
+    compare_budget(name, terms, found == fresh.credential_budgets.end() ? policy::BudgetTerms() : found->second, records);
+  }
+  constexpr std::chrono::seconds usual = std::chrono::hours(12);
+  const auto was = old.max_lifetime.value_or(usual);
+  const auto becomes = fresh.max_lifetime.value_or(usual);
+  if (becomes > was) add_setting(name, "max_lifetime", format_duration(was), format_duration(becomes), records);
+}
+
+/// "never [unasked] METHOD[|METHOD...] CREDENTIAL PATH...", with * for every method or credential.
+struct Claim {
+  bool asked = true;  // also what is asked about counts against it
+  std::string credential;
+  policy::Rule region;
+};
+
+Claim parse_claim(const std::string& text) {
+  const auto bad = [&](const std::string& what) {
+    return Error(ErrorKind::usage, what, "write \"never DELETE github /repos/**\", or \"never unasked POST * /**\"");
+  };
+  std::vector<std::string> words;
+  for (const auto part : split(text, ' ')) {
+    if (!part.empty()) words.emplace_back(part);
+  }
+  Claim claim;
+  auto word = words.begin();
+  if (word == words.end() || *word++ != "never") throw bad("a claim begins with \"never\"");
+  if (word != words.end() && *word == "unasked") {
+    claim.asked = false;
+    ++word;
+  }
+  if (words.end() - word < 2) throw bad("the claim names no method and no credential");
+  for (const auto method : split(*word++, '|')) claim.region.methods.emplace_back(method);
+  claim.credential = *word++;
+  for (; word != words.end(); ++word) {
+    auto pattern = http::PathPattern::parse(*word);
+    if (!pattern) throw bad("not a path pattern: " + printable(*word));
+    claim.region.paths.push_back(std::move(*pattern));
+  }
+  return claim;
+}
+
+}  // namespace
+
+int run_policy_diff(const Arguments& a) {
+  const auto old = read_policy_file(a.old_file);
+  const auto fresh = read_policy_file(a.file);
+  const auto services = services_for(a, {&old.document, &fresh.document});
+  std::set<std::string> names{session::kDefaultAgent};
+  for (const auto* document : {&old.document, &fresh.document}) {
+    for (const auto& agent : document->agents) names.insert(agent.name);
+  }
+  std::vector<Record> records;
+  for (const auto& name : names) {
+    const auto* before = old.document.find(name);
+    const auto* after = fresh.document.find(name);
+    compare_rules(name, before, after, services, records);
+    if (after == nullptr && name != session::kDefaultAgent) continue;
+    AgentPolicy none;
+    none.name = name;
+    compare_settings(before != nullptr ? *before : none, after != nullptr ? *after : none, records);
+  }
+  print_table(records, a.json, "nothing is permitted that was not before");
+  return records.empty() ? 0 : 1;
+}
+
+int run_policy_prove(const Arguments& a) {
+  const auto file = read_policy_file(a.file);
+  const auto claim = parse_claim(a.claim);
+  const auto services = services_for(a, {&file.document});
+  if (claim.credential != "*" && !services.contains(claim.credential)) {
+    throw Error(ErrorKind::not_found, "there is no credential, and no preset, named " + printable(claim.credential),
+                "\"agentvault list\" shows the names");
+  }
+  std::vector<Record> records;
+  bool complete = true;
+  for (const auto& agent : file.document.agents) {
+    for (const auto& [credential, service] : services) {
+      if (claim.credential != "*" && claim.credential != credential) continue;
+      const auto comparison = policy::permitted(rules_of(&agent, agent.name, credential, service), claim.region, claim.asked,
+                                                credential, service.host);
+      complete = complete && comparison.complete;
+      for (const auto& found : comparison.widened) {
+        records.push_back({{"agent", agent.name}, {"credential", credential}, {"is", word(found.after)},
+                           {"example", found.example.text()}, {"by", found.rule}});
+      }
+    }
+  }
+  if (!complete && records.empty()) {
+    throw Error(ErrorKind::failed, "too many combinations to try them all: nothing was found, and nothing is proved",
+                "make the claim narrower");
+  }
+  print_table(records, a.json, "proved: no request that the claim describes is permitted");
+  return records.empty() ? 0 : 1;
+}
+
+}  // namespace agentvault::cli

@@ -1,0 +1,102 @@
+#include "policy/learning.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/text.hpp"
+
+namespace agentvault::policy {
+namespace {
+
+constexpr std::size_t kFewIds = 2;  // so many are listed; more become a star
+constexpr std::size_t kShortestId = 8;
+
+/// Numbers, and long mixtures of letters and digits. Words are never generalised: /users and /keys are two things.
+bool looks_like_id(std::string_view segment) {
+  if (segment.empty()) return false;
+  const auto digits = std::count_if(segment.begin(), segment.end(), is_digit);
+  if (static_cast<std::size_t>(digits) == segment.size()) return true;
+  return segment.size() >= kShortestId && digits >= 2;
+}
+
+std::vector<std::string> segments_of(std::string_view path) {
+  std::vector<std::string> segments;
+  for (const auto part : split(path.substr(1), '/')) segments.emplace_back(part);
+  return segments;
+}
+
+/// The paths, with identifiers that vary replaced.
+std::set<std::string> generalised(const std::set<std::string>& paths) {
+  std::map<std::string, std::set<std::string>> by_shape;
+  for (const auto& path : paths) {
+    std::string shape;
+    for (const auto& segment : segments_of(path)) shape += "/" + (looks_like_id(segment) ? std::string("*") : segment);
+    by_shape[shape].insert(path);
+  }
+  std::set<std::string> out;
+  for (const auto& [shape, same] : by_shape) {
+    if (same.size() > kFewIds) {
+      out.insert(shape);
+    } else {
+      out.insert(same.begin(), same.end());
+    }
+  }
+  return out;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out.push_back('\\');
+    out.push_back(c);
+  }
+  return out + "\"";
+}
+
+std::string list(const std::vector<std::string>& texts) {
+  std::vector<std::string> parts;
+  for (const auto& text : texts) parts.push_back(quoted(text));
+  return "[" + join(parts, ", ") + "]";
+}
+
+}  // namespace
+
+bool Observed::operator<(const Observed& other) const {
+  return std::tie(credential, method, path) < std::tie(other.credential, other.method, other.path);
+}
+
+std::vector<Rule> learn(std::vector<Observed> observed) {
+  std::map<std::pair<std::string, std::string>, std::set<std::string>> paths;  // of credential and method
+  for (auto& request : observed) paths[{request.credential, request.method}].insert(std::move(request.path));
+  // Methods that were used with the same paths stand in one rule.
+  std::map<std::pair<std::string, std::set<std::string>>, std::vector<std::string>> methods;
+  for (const auto& [key, seen] : paths) methods[{key.first, generalised(seen)}].push_back(key.second);
+  std::vector<Rule> rules;
+  for (auto& [key, names] : methods) {
+    Rule rule;
+    rule.credentials = {key.first};
+    rule.methods = names;
+    for (const auto& path : key.second) {
+      if (auto pattern = http::PathPattern::parse(path)) rule.paths.push_back(std::move(*pattern));
+    }
+    if (!rule.paths.empty()) rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
+std::string write_policy(const std::string& agent, const std::vector<std::string>& credentials,
+                         const std::vector<std::string>& hosts, const std::vector<Rule>& rules) {
+  std::string out = "version = 1\n\n[agents." + quoted(agent) + "]\ncredentials = " + list(credentials) + "\negress      = ";
+  out += hosts.empty() ? "\"brokered\"\n" : list(hosts) + "\n";
+  for (const auto& rule : rules) {
+    std::vector<std::string> paths;
+    for (const auto& pattern : rule.paths) paths.push_back(pattern.text());
+    out += "\n[[agents." + quoted(agent) + ".rules]]\neffect     = \"allow\"\ncredential = " + quoted(rule.credentials.front()) +
+           "\nmethods    = " + list(rule.methods) + "\npaths      = " + list(paths) + "\n";
+  }
+  return out;
+}
+
+}  // namespace agentvault::policy

@@ -1,0 +1,182 @@
+#include "policy/witness.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/text.hpp"
+
+namespace agentvault::policy {
+namespace {
+
+constexpr std::size_t kMostStates = 50'000;
+constexpr std::string_view kFresh = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
+
+/// A pattern in symbols: one character, or one escape ("%20"), or a star.
+struct Item {
+  enum class Kind { literal, star_in_segment, star } kind = Kind::literal;
+  std::string symbol;
+};
+using Pattern = std::vector<Item>;
+
+std::vector<std::string> symbols_of(std::string_view text) {
+  std::vector<std::string> symbols;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t size = text[at] == '%' && at + 2 < text.size() ? 3 : 1;
+    symbols.emplace_back(text.substr(at, size));
+    at += size;
+  }
+  return symbols;
+}
+
+Pattern parse(std::string_view text, bool path) {
+  Pattern pattern;
+  const bool deep = path && text.ends_with("/**");
+  if (deep) text.remove_suffix(2);
+  for (auto& symbol : symbols_of(text)) {
+    const bool star = symbol == "*";
+    const auto kind = !star ? Item::Kind::literal : path ? Item::Kind::star_in_segment : Item::Kind::star;
+    if (star && !pattern.empty() && pattern.back().kind == kind) continue;
+    pattern.push_back({kind, std::move(symbol)});
+  }
+  if (deep) pattern.push_back({Item::Kind::star, "*"});
+  return pattern;
+}
+
+/// Where a path stands in its current segment: only the last one may be empty, and none is "." or "..".
+enum class Segment : std::uint8_t { before, empty, dot, dots, full };
+
+Segment next_segment(Segment now, const std::string& symbol) {
+  if (symbol == "/") return Segment::empty;
+  if (symbol == "." && now == Segment::empty) return Segment::dot;
+  if (symbol == "." && now == Segment::dot) return Segment::dots;
+  return Segment::full;
+}
+
+class Explorer {
+ public:
+  Explorer(std::vector<Pattern> patterns, bool path) : patterns_(std::move(patterns)), path_(path) {
+    std::set<std::string> symbols;
+    if (path) symbols.insert("/");
+    for (const auto& pattern : patterns_) {
+      for (const auto& item : pattern) {
+        if (item.kind == Item::Kind::literal) symbols.insert(item.symbol);
+      }
+    }
+    for (const char c : kFresh) {
+      if (symbols.insert(std::string(1, c)).second) break;
+    }
+    symbols_.assign(symbols.begin(), symbols.end());
+    // Letters first, so that examples read well.
+    std::stable_partition(symbols_.begin(), symbols_.end(), [](const auto& s) { return is_alphanumeric(s.front()); });
+  }
+
+  Witnesses run() {
+    Witnesses out;
+    std::set<std::vector<bool>> seen;
+    State start;
+    for (std::uint32_t i = 0; i < patterns_.size(); ++i) reach(i, 0, start.places);
+    normalise(start);
+    visit(start, "");
+    while (!queue_.empty()) {
+      const auto [state, text] = queue_.front();
+      queue_.pop_front();
+      if (may_end(state)) {
+        auto matches = matches_of(state);
+        if (seen.insert(matches).second) out.all.push_back({text, std::move(matches)});
+      }
+      if (known_.size() > kMostStates) {
+        out.complete = false;
+        break;
+      }
+      for (const auto& symbol : symbols_) {
+        if (may_follow(state, symbol)) visit(step(state, symbol), text + symbol);
+      }
+    }
+    return out;
+  }
+
+ private:
+  struct State {
+    std::vector<std::uint32_t> places;  // pattern and position, sorted
+    Segment segment = Segment::before;
+    bool operator<(const State& other) const {
+      return std::tie(segment, places) < std::tie(other.segment, other.places);
+    }
+  };
+  static constexpr std::uint32_t kPositions = 4096;
+
+  void reach(std::uint32_t pattern, std::uint32_t position, std::vector<std::uint32_t>& places) const {
+    places.push_back(pattern * kPositions + position);
+    const auto& items = patterns_[pattern];
+    if (position < items.size() && items[position].kind != Item::Kind::literal) reach(pattern, position + 1, places);
+  }
+  static void normalise(State& state) {
+    std::sort(state.places.begin(), state.places.end());
+    state.places.erase(std::unique(state.places.begin(), state.places.end()), state.places.end());
+  }
+  void visit(State state, std::string text) {
+    if (known_.insert(state).second) queue_.emplace_back(std::move(state), std::move(text));
+  }
+
+  bool may_follow(const State& state, const std::string& symbol) const {
+    if (!path_) return true;
+    if (state.segment == Segment::before) return symbol == "/";
+    return symbol != "/" || state.segment == Segment::full;
+  }
+  bool may_end(const State& state) const {
+    if (!path_) return true;
+    return state.segment == Segment::full || state.segment == Segment::empty;
+  }
+
+  State step(const State& state, const std::string& symbol) const {
+    State next;
+    next.segment = next_segment(state.segment, symbol);
+    for (const auto place : state.places) {
+      const auto pattern = place / kPositions;
+      const auto position = place % kPositions;
+      const auto& items = patterns_[pattern];
+      if (position == items.size()) continue;
+      const auto& item = items[position];
+      const bool stays = item.kind == Item::Kind::star || (item.kind == Item::Kind::star_in_segment && symbol != "/");
+      if (stays) reach(pattern, position, next.places);
+      if (item.kind == Item::Kind::literal && item.symbol == symbol) reach(pattern, position + 1, next.places);
+    }
+    normalise(next);
+    return next;
+  }
+
+  std::vector<bool> matches_of(const State& state) const {
+    std::vector<bool> matches(patterns_.size());
+    for (const auto place : state.places) {
+      const auto pattern = place / kPositions;
+      if (place % kPositions == patterns_[pattern].size()) matches[pattern] = true;
+    }
+    return matches;
+  }
+
+  std::vector<Pattern> patterns_;
+  bool path_;
+  std::vector<std::string> symbols_;
+  std::set<State> known_;
+  std::deque<std::pair<State, std::string>> queue_;
+};
+
+}  // namespace
+
+Witnesses path_witnesses(const std::vector<http::PathPattern>& patterns) {
+  std::vector<Pattern> parsed;
+  for (const auto& pattern : patterns) parsed.push_back(parse(pattern.text(), true));
+  return Explorer(std::move(parsed), true).run();
+}
+
+Witnesses text_witnesses(const std::vector<std::string>& globs) {
+  std::vector<Pattern> parsed;
+  for (const auto& glob : globs) parsed.push_back(parse(glob, false));
+  return Explorer(std::move(parsed), false).run();
+}
+
+}  // namespace agentvault::policy
