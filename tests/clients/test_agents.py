@@ -11,7 +11,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "system"))
-from harness import KEY, ROOT, SystemTest, main, run_on_terminal  # noqa: E402
+from harness import KEY, ROOT, SystemTest, free_port, main, run_on_terminal, wait_for  # noqa: E402
 
 FOLDER = pathlib.Path(os.environ.get("AGENTVAULT_AGENTS", ROOT / "build/agents"))
 PACKAGES = {"private": True, "dependencies": {"@anthropic-ai/claude-code": "*", "@openai/codex": "*"}}
@@ -117,6 +117,22 @@ class ToolTest(InProject):
         done = self.inside(f"npm install --no-audit --no-fund --registry {registry.url} left >&2 && node -p \"require('left')\"", "--reach", registry.port)
         self.assertEqual(self.ok(done).out, "from the registry\n")
         self.assertFalse((self.base / "home/.npm").exists())
+
+
+    @unittest.skipUnless(shutil.which("redis-server") and shutil.which("redis-cli"), "SKIPPED: no redis")
+    def test_a_database_of_this_machine_is_reached_where_it_is_named(self):
+        port = free_port()
+        server = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"], cwd=self.base,
+                                  stdout=subprocess.DEVNULL)
+        self.addCleanup(lambda: (server.terminate(), server.wait(30)))
+        ask = f"redis-cli -p {port}"
+        wait_for(lambda: subprocess.run(ask.split() + ["ping"], capture_output=True, text=True).stdout == "PONG\n", "the database")
+        self.assertEqual(self.ok(self.inside(f"{ask} set key value && {ask} get key", "--reach", port)).out, "OK\nvalue\n")
+        self.assertNotIn("value", self.inside(f"{ask} get key").out)
+        # The same from the project's policy.
+        (self.project / "agentvault.toml").write_text(f'version = 1\n[agents.default]\nreach = ["{port}"]\n')
+        self.ok(self.v.run("policy", "trust", cwd=self.project))
+        self.assertEqual(self.ok(self.inside(f"{ask} get key")).out, "value\n")
 
 
 @unittest.skipIf(problem(), f"SKIPPED: no agents to try ({problem()})")

@@ -40,6 +40,12 @@ def wait_for(condition, what, limit=LIMIT):
     raise AssertionError("timed out waiting for " + what)
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Result:
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out, err
