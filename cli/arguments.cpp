@@ -190,7 +190,8 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
 
   auto* trust = policy->add_subcommand("trust", "let a project's agentvault.toml count, as it is now");
   trust->add_option("file", a.file, "the file (default: the nearest agentvault.toml)");
-  trust->add_option("--agent", a.agent_name, "only for this agent (default: all that the file names)")->check(not_empty);
+  trust->add_option("--agent", a.agent_name, "only for this agent (default: all that the file names)")
+      ->check(not_empty);
   trust->add_flag("--remove", a.remove, "let it count no longer");
   define_pin_file(trust, a);
 
@@ -198,7 +199,8 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   show->add_option("--agent", a.agent, for_agent);
   show->add_flag("--all", a.all, "list every policy that the vault holds");
 
-  auto* learn = policy->add_subcommand("learn", "propose the narrowest policy that would have allowed what a session did");
+  auto* learn =
+      policy->add_subcommand("learn", "propose the narrowest policy that would have allowed what a session did");
   learn->add_option("--session", a.session, "whose log (default: the newest)")->type_name("ID")->check(not_empty);
   learn->add_option("--agent", a.agent, "for whom it is written (default: \"default\")");
   learn->add_flag("--denied", a.all, "also what policy and egress denied");
@@ -278,13 +280,15 @@ std::vector<std::string> take_child_command(const CLI::App& app, std::vector<std
   return {};
 }
 
-/// A system-wide installation keeps every user's vault in one place, and runs nothing that a user names with its rights.
+/// A system-wide installation keeps every user's vault in one place, and runs nothing that a user names with its
+/// rights.
 void check_installed(const CLI::App& app, const Arguments& a) {
   if (app.get_option("--vault")->count() > 0) {
     throw Error(ErrorKind::usage, "this installation keeps vaults in " AGENTVAULT_STATE_FOLDER, "leave --vault out");
   }
   if (a.tpm.starts_with("cmd:")) {
-    throw Error(ErrorKind::usage, "this installation reaches no TPM through a command", "use device:, swtpm:, tabrmd or embedded");
+    throw Error(ErrorKind::usage, "this installation reaches no TPM through a command",
+                "use device:, swtpm:, tabrmd or embedded");
   }
 }
 

@@ -37,7 +37,8 @@ PolicyFile read_policy_file(const std::string& name) {
     throw Error(ErrorKind::usage, printable(file.path.string()) + " is a folder", "name the file in it");
   }
   const auto contents = read_file(file.path, policy::kMaxDocument);
-  if (!contents) throw Error(ErrorKind::not_found, "there is no file " + printable(file.path.string()), "is the path right?");
+  if (!contents)
+    throw Error(ErrorKind::not_found, "there is no file " + printable(file.path.string()), "is the path right?");
   file.text = std::string(as_text(*contents));
   file.document = policy::parse_document(file.text, file.path.filename().string());
   return file;

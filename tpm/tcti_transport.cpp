@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/installed_group.hpp"
 #include "base/file.hpp"
+#include "base/installed_group.hpp"
 
 namespace agentvault::tpm {
 namespace {

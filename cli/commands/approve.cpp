@@ -16,7 +16,8 @@ namespace {
 using session::ControlCommand;
 
 std::string left_until(std::int64_t until) {
-  const auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
+  const auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
   return std::to_string(std::max<std::int64_t>(0, until - now.count())) + " s";
 }
 
@@ -71,20 +72,24 @@ int answer(const Arguments& a, const ControlCommand& command) {
 int run_approve(const Arguments& a) {
   a.paths_of_vault().check();
   if (a.question.empty()) {
-    if (a.whole_session || !a.duration.empty()) throw Error(ErrorKind::usage, "approve what?", "name the id of what waits");
+    if (a.whole_session || !a.duration.empty())
+      throw Error(ErrorKind::usage, "approve what?", "name the id of what waits");
     return show_questions(a);
   }
-  if (a.whole_session && !a.duration.empty()) throw Error(ErrorKind::usage, "--session and --for exclude each other", "give one");
+  if (a.whole_session && !a.duration.empty())
+    throw Error(ErrorKind::usage, "--session and --for exclude each other", "give one");
   ControlCommand command{ControlCommand::Kind::approve, a.question, 0};
   constexpr std::uint64_t session_long = 366 * 86'400;  // no session lives longer
   if (a.whole_session) command.seconds = session_long;
   if (!a.duration.empty()) {
     const auto duration = parse_duration(a.duration);
-    if (!duration) throw Error(ErrorKind::usage, "not a duration: \"" + printable(a.duration) + "\"", "write 90s, 15m or 12h");
+    if (!duration)
+      throw Error(ErrorKind::usage, "not a duration: \"" + printable(a.duration) + "\"", "write 90s, 15m or 12h");
     command.seconds = static_cast<std::uint64_t>(duration->count());
   }
   answer(a, command);
-  note(command.seconds == 0 ? "approved, this once" : "approved, and requests of the same token, credential, method and path with it");
+  note(command.seconds == 0 ? "approved, this once"
+                            : "approved, and requests of the same token, credential, method and path with it");
   return 0;
 }
 

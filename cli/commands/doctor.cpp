@@ -77,8 +77,13 @@ std::string verdict_of(const session::Probe& probe) {
 }
 
 int run_probe(const Arguments& a) {
-  const session::OpenRequest request{
-      a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, {a.probe}, "default", {}, {}};
+  const session::OpenRequest request{a.paths_of_vault(),
+                                     a.tpm_override(),
+                                     [file = a.pin_file] { return obtain_pin(file); },
+                                     {a.probe},
+                                     "default",
+                                     {},
+                                     {}};
   const auto probe = session::probe(request, a.probe);
   const bool arrived = probe.refusal.empty() && probe.status != 0;
   const bool refused = arrived && (probe.status == 401 || probe.status == 403);

@@ -54,8 +54,8 @@ std::vector<policy::Rule> read_plan(const std::string& file) {
 
 session::ExecRequest make_request(const Arguments& a) {
   session::ExecRequest request;
-  request.open = {a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with, a.agent,
-                  {}, {}};
+  request.open = {
+      a.paths_of_vault(), a.tpm_override(), [file = a.pin_file] { return obtain_pin(file); }, a.with, a.agent, {}, {}};
   if (a.egress) request.egress = policy::Egress::parse(*a.egress);
   if (a.isolation) session::parse_isolation(*a.isolation);  // complain early
   request.isolation = a.isolation.value_or("");

@@ -65,7 +65,8 @@ int remove_policy(const Arguments& a, const std::string& path, const std::string
   const auto& stored = vault.snapshot().policies;
   auto rest = without(stored, path, a.agent_name);
   if (rest.size() == stored.size()) {
-    throw Error(ErrorKind::not_found, what + " does not count anyway", "\"agentvault policy show --all\" lists what does");
+    throw Error(ErrorKind::not_found, what + " does not count anyway",
+                "\"agentvault policy show --all\" lists what does");
   }
   store_policies(a, vault, std::move(rest), {});
   note(what + " counts no longer");
@@ -94,9 +95,12 @@ int show_all(const Arguments& a, const std::vector<store::PolicyRow>& policies) 
     std::string state = "applied";
     if (!row.path.empty()) {
       const auto contents = read_file(row.path, policy::kMaxDocument);
-      state = !contents ? "trusted; the file is gone" : as_text(*contents) == row.text ? "trusted" : "trusted; the file was changed";
+      state = !contents                        ? "trusted; the file is gone"
+              : as_text(*contents) == row.text ? "trusted"
+                                               : "trusted; the file was changed";
     }
-    const auto agents = row.agent.empty() ? join(names_of(policy::parse_document(row.text, "the vault's policy")), ", ") : row.agent;
+    const auto agents =
+        row.agent.empty() ? join(names_of(policy::parse_document(row.text, "the vault's policy")), ", ") : row.agent;
     records.push_back({{"agent", agents}, {"state", state}, {"file", row.path}});
   }
   print_table(records, a.json, "the vault holds no policy: agents may do what presets allow");

@@ -79,8 +79,12 @@ void compare_rules(const std::string& name, const AgentPolicy* old, const AgentP
                          {"by", found.rule}});
     }
     if (!comparison.complete) {
-      records.push_back({{"agent", name}, {"what", credential}, {"was", "?"}, {"becomes", "?"},
-                         {"example", "too many combinations to try them all: there may be more"}, {"by", ""}});
+      records.push_back({{"agent", name},
+                         {"what", credential},
+                         {"was", "?"},
+                         {"becomes", "?"},
+                         {"example", "too many combinations to try them all: there may be more"},
+                         {"by", ""}});
     }
   }
 }
@@ -100,8 +104,12 @@ void compare_egress(const std::string& name, const policy::Egress& old, const po
     if (!authority) continue;
     const auto port = authority->port.value_or(443);
     if (!fresh.permits(authority->host, port) || old.permits(authority->host, port)) continue;
-    records.push_back({{"agent", name}, {"what", "egress"}, {"was", "denied"}, {"becomes", "allowed"},
-                       {"example", "CONNECT " + authority->host + ":" + std::to_string(port)}, {"by", "egress " + fresh.text()}});
+    records.push_back({{"agent", name},
+                       {"what", "egress"},
+                       {"was", "denied"},
+                       {"becomes", "allowed"},
+                       {"example", "CONNECT " + authority->host + ":" + std::to_string(port)},
+                       {"by", "egress " + fresh.text()}});
   }
 }
 
@@ -111,8 +119,8 @@ void add_setting(const std::string& name, const char* what, const std::string& w
 }
 
 template <class T>
-void compare_limit(const std::string& name, const char* what, const std::optional<T>& old, const std::optional<T>& fresh,
-                   std::vector<Record>& records) {
+void compare_limit(const std::string& name, const char* what, const std::optional<T>& old,
+                   const std::optional<T>& fresh, std::vector<Record>& records) {
   if (!old || (fresh && *fresh <= *old)) return;
   add_setting(name, what, std::to_string(*old), fresh ? std::to_string(*fresh) : "no limit", records);
 }
@@ -139,7 +147,8 @@ void compare_list(const std::string& name, const char* what, const List& old, co
 
 std::vector<std::string> texts(const std::vector<net::Authority>& authorities) {
   std::vector<std::string> out;
-  for (const auto& entry : authorities) out.push_back(net::bracketed(entry.host) + ":" + std::to_string(entry.port.value_or(0)));
+  for (const auto& entry : authorities)
+    out.push_back(net::bracketed(entry.host) + ":" + std::to_string(entry.port.value_or(0)));
   return out;
 }
 
@@ -147,7 +156,8 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   const auto& name = fresh.name;
   compare_egress(name, old.egress.value_or(policy::Egress()), fresh.egress.value_or(policy::Egress()), records);
   if (walls(fresh.isolation) < walls(old.isolation)) {
-    add_setting(name, "isolation", old.isolation.empty() ? "auto" : old.isolation, fresh.isolation.empty() ? "auto" : fresh.isolation, records);
+    add_setting(name, "isolation", old.isolation.empty() ? "auto" : old.isolation,
+                fresh.isolation.empty() ? "auto" : fresh.isolation, records);
   }
   compare_list(name, "write", old.writes, fresh.writes, records);
   compare_list(name, "share", old.shares, fresh.shares, records);
@@ -155,7 +165,8 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   compare_budget(name, old.budget, fresh.budget, records);
   for (const auto& [credential, terms] : old.credential_budgets) {
     const auto found = fresh.credential_budgets.find(credential);
-    compare_budget(name, terms, found == fresh.credential_budgets.end() ? policy::BudgetTerms() : found->second, records);
+    compare_budget(name, terms, found == fresh.credential_budgets.end() ? policy::BudgetTerms() : found->second,
+                   records);
   }
   constexpr std::chrono::seconds usual = std::chrono::hours(12);
   const auto was = old.max_lifetime.value_or(usual);
@@ -233,12 +244,15 @@ int run_policy_prove(const Arguments& a) {
   for (const auto& agent : file.document.agents) {
     for (const auto& [credential, service] : services) {
       if (claim.credential != "*" && claim.credential != credential) continue;
-      const auto comparison = policy::permitted(rules_of(&agent, agent.name, credential, service), claim.region, claim.asked,
-                                                credential, service.host);
+      const auto comparison = policy::permitted(rules_of(&agent, agent.name, credential, service), claim.region,
+                                                claim.asked, credential, service.host);
       complete = complete && comparison.complete;
       for (const auto& found : comparison.widened) {
-        records.push_back({{"agent", agent.name}, {"credential", credential}, {"is", word(found.after)},
-                           {"example", found.example.text()}, {"by", found.rule}});
+        records.push_back({{"agent", agent.name},
+                           {"credential", credential},
+                           {"is", word(found.after)},
+                           {"example", found.example.text()},
+                           {"by", found.rule}});
       }
     }
   }

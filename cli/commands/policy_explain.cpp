@@ -63,7 +63,8 @@ const store::CredentialRow* choose(const Arguments& a, const Asked& asked, const
     const auto origin = provider::Binding::from_json(row.binding).origin;
     const bool here = origin.host == asked.host.host && origin.port == asked.port;
     if (!a.credential.empty() && row.name == a.credential && !here) {
-      throw Error(ErrorKind::usage, row.name + " is bound to " + origin.text() + ", not to this URL", "give a URL of it");
+      throw Error(ErrorKind::usage, row.name + " is bound to " + origin.text() + ", not to this URL",
+                  "give a URL of it");
     }
     if (here && (a.credential.empty() || row.name == a.credential)) fitting.push_back(&row);
   }
@@ -94,10 +95,12 @@ Verdict judge_credential(const store::CredentialRow& row, const session::Governa
                          const std::string& body, const http::Fields& fields, bool has_body) {
   const auto binding = provider::Binding::from_json(row.binding);
   const auto* agent = governance.agent ? &*governance.agent : nullptr;
-  if (agent != nullptr && !agent->grants(row.name)) return {policy::Effect::deny, "the agent is not granted " + row.name, ""};
+  if (agent != nullptr && !agent->grants(row.name))
+    return {policy::Effect::deny, "the agent is not granted " + row.name, ""};
   if (!binding.covers(facts.path)) return {policy::Effect::deny, "the path is not under " + binding.base, ""};
   const policy::RuleSet rules(policy::rules_for(agent, row.name, binding.rules));
-  const auto content = has_body ? policy::Content(fields, &body, rules.questions(facts.method, facts.path)) : policy::Content();
+  const auto content =
+      has_body ? policy::Content(fields, &body, rules.questions(facts.method, facts.path)) : policy::Content();
   facts.credential = row.name;
   facts.content = &content;
   auto verdict = judge(rules, facts);
@@ -124,7 +127,8 @@ Verdict judge_egress(const session::Governance& governance, const Asked& asked, 
 int run_policy_explain(const Arguments& a) {
   const auto paths = a.paths_of_vault();
   paths.check();
-  if (!http::is_token(a.method)) throw Error(ErrorKind::usage, "not a method: " + printable(a.method), "write GET or POST");
+  if (!http::is_token(a.method))
+    throw Error(ErrorKind::usage, "not a method: " + printable(a.method), "write GET or POST");
   const auto snapshot = store::Database::open(paths.database()).newest();
   const auto governance = session::governance_of(snapshot.policies, a.agent, current_folder());
   const auto asked = parse_url(a.url);

@@ -24,7 +24,8 @@ constexpr std::size_t kMaxLog = std::size_t{256} << 20;
 fs::path log_of(const Arguments& a) {
   const auto folder = a.paths_of_vault().audit();
   if (!a.session.empty()) {
-    if (!unhex(a.session)) throw Error(ErrorKind::usage, "not the id of a session: " + printable(a.session), "it stands in its first line");
+    if (!unhex(a.session))
+      throw Error(ErrorKind::usage, "not the id of a session: " + printable(a.session), "it stands in its first line");
     return folder / a.session / "events.jsonl";
   }
   fs::path newest;
@@ -37,7 +38,8 @@ fs::path log_of(const Arguments& a) {
     newest = file;
     when = written;
   }
-  if (newest.empty()) throw Error(ErrorKind::not_found, "there is no log of a session yet", "run one with \"agentvault exec\"");
+  if (newest.empty())
+    throw Error(ErrorKind::not_found, "there is no log of a session yet", "run one with \"agentvault exec\"");
   return newest;
 }
 
@@ -60,14 +62,16 @@ void look_at(const nlohmann::json& event, bool denied_too, Seen& seen) {
   if (!credential.empty()) {
     seen.credentials.insert(credential);
     seen.requests.push_back({credential, text_of(event, "method"), text_of(event, "path")});
-  } else if (const auto host = net::parse_authority(text_of(event, "host")); host && text_of(event, "reason") != "intercepted") {
+  } else if (const auto host = net::parse_authority(text_of(event, "host"));
+             host && text_of(event, "reason") != "intercepted") {
     seen.hosts.insert(host->host);
   }
 }
 
 Seen read_log(const fs::path& file, bool denied_too) {
   const auto contents = read_file(file, kMaxLog);
-  if (!contents) throw Error(ErrorKind::not_found, "there is no log " + file.string(), "\"agentvault sessions\" lists what runs");
+  if (!contents)
+    throw Error(ErrorKind::not_found, "there is no log " + file.string(), "\"agentvault sessions\" lists what runs");
   Seen seen;
   for (const auto line : split(as_text(*contents), '\n')) {
     const auto event = nlohmann::json::parse(line.begin(), line.end(), nullptr, false);

@@ -81,9 +81,9 @@ class Hmac {
     Digest out;
     std::size_t size = 0;
     EVP_MAC_CTX* copy = EVP_MAC_CTX_dup(context_);
-    const bool made = copy != nullptr && EVP_MAC_init(copy, key.empty() ? &nothing : key.data(), key.size(), nullptr) == 1 &&
-                      EVP_MAC_update(copy, data.data(), data.size()) == 1 &&
-                      EVP_MAC_final(copy, out.data(), &size, out.size()) == 1;
+    const bool made =
+        copy != nullptr && EVP_MAC_init(copy, key.empty() ? &nothing : key.data(), key.size(), nullptr) == 1 &&
+        EVP_MAC_update(copy, data.data(), data.size()) == 1 && EVP_MAC_final(copy, out.data(), &size, out.size()) == 1;
     EVP_MAC_CTX_free(copy);
     check(made && size == out.size(), "HMAC");
     return out;

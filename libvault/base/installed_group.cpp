@@ -36,7 +36,8 @@ void InstalledGroup::begin() {
   // Whoever looks at a process must have all of its groups: as long as this one is saved, nobody of the user's other
   // programs can. Without this the kernel would not let the agent's process set up its namespaces.
   ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-  for (const char* name : {"TSS2_LOG", "TSS2_LOGFILE", "SQLITE_TMPDIR", "OPENSSL_CONF", "OPENSSL_MODULES"}) ::unsetenv(name);
+  for (const char* name : {"TSS2_LOG", "TSS2_LOGFILE", "SQLITE_TMPDIR", "OPENSSL_CONF", "OPENSSL_MODULES"})
+    ::unsetenv(name);
 }
 
 bool InstalledGroup::in_use() {

@@ -40,8 +40,8 @@ std::string format_duration(std::chrono::seconds duration);
 /// past `most` characters becomes an ellipsis.
 std::string printable(std::string_view text, std::size_t most = 200);
 
-/// '*' in the pattern is any run of characters, also an empty one. In time proportional to the product of the lengths at
-/// most: only the last star is ever revisited.
+/// '*' in the pattern is any run of characters, also an empty one. In time proportional to the product of the lengths
+/// at most: only the last star is ever revisited.
 bool glob_matches(std::string_view pattern, std::string_view text);
 
 /// Names of credentials, agents and providers: 1 to 64 of a-z 0-9 . _ -, starting with a letter or digit.

@@ -22,7 +22,8 @@ std::optional<Refusal> refuse_to_ask(const SessionState& session, const Request&
   }
   // What is approved is the complete request.
   if (request.has_body() && !request.collected) {
-    return Refusal{413, "body_too_large", "a request that a person is asked about is larger than 16 MiB", "send a smaller one"};
+    return Refusal{413, "body_too_large", "a request that a person is asked about is larger than 16 MiB",
+                   "send a smaller one"};
   }
   return std::nullopt;
 }
@@ -135,7 +136,8 @@ Judgement Admission::bind_plan(Request& request) {
   }
   request.token_ids = request.token->ids;
   request.not_after = token::not_after(request.token->token);
-  if (auto refusal = judge_token(context_.session, request, std::chrono::system_clock::now())) return {"", std::move(refusal)};
+  if (auto refusal = judge_token(context_.session, request, std::chrono::system_clock::now()))
+    return {"", std::move(refusal)};
   try {
     if (!context_.session.plans().add(request.token->delegations(), policy::parse_plan(request.body, "plan"))) {
       return {"", Refusal{403, "too_many_plans", "this session is bound to as many plans as it takes", "keep to them"}};
@@ -151,7 +153,8 @@ Judgement Admission::judge(Request& request, std::optional<Refusal> refusal) {
   if (!judgement.refusal && request.declares_plan) {
     judgement = finish(request, bind_plan(request));
     if (!judgement.refusal) {
-      judgement.refusal = Refusal{201, "plan_bound", "requests are held to this plan from now on", "it only takes away"};
+      judgement.refusal =
+          Refusal{201, "plan_bound", "requests are held to this plan from now on", "it only takes away"};
     }
     return judgement;
   }

@@ -28,9 +28,9 @@ Question question_of(const Request& request, const std::string& rule, std::chron
   question.id = hex(random_bytes(kIdSize));
   question.credential = request.credential();
   question.method = request.head.method;
-  question.url = request.head.method == "CONNECT"
-                     ? request.upstream.authority()
-                     : (request.upstream.tls ? "https://" : "http://") + request.upstream.authority() + request.target.text();
+  question.url = request.head.method == "CONNECT" ? request.upstream.authority()
+                                                  : (request.upstream.tls ? "https://" : "http://") +
+                                                        request.upstream.authority() + request.target.text();
   if (request.token) question.chain = request.token->chain;
   question.rule = rule;
   question.body_size = request.body.size();
@@ -47,8 +47,8 @@ Approvals::~Approvals() {
   for (auto& [id, pending] : pending_) reactor_.cancel(pending.timer);
 }
 
-std::optional<std::string> Approvals::ask(const Request& request, const std::string& rule, std::chrono::seconds patience,
-                                          Answer answer) {
+std::optional<std::string> Approvals::ask(const Request& request, const std::string& rule,
+                                          std::chrono::seconds patience, Answer answer) {
   if (pending_.size() >= kMostPending) return std::nullopt;
   auto question = question_of(request, rule, patience);
   const std::string id = question.id;

@@ -1,5 +1,5 @@
-// Requests that wait for a person. Each is bound to the complete request: it lies here in memory, and what is approved is
-// what goes out. A wider approval is a rule of its own, for one chain of tokens, credential, method, host and path.
+// Requests that wait for a person. Each is bound to the complete request: it lies here in memory, and what is approved
+// is what goes out. A wider approval is a rule of its own, for one chain of tokens, credential, method, host and path.
 #pragma once
 
 #include <chrono>

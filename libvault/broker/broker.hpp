@@ -9,12 +9,12 @@
 
 #include "base/file.hpp"
 #include "broker/approvals.hpp"
-#include "policy/egress.hpp"
 #include "broker/session_state.hpp"
 #include "net/network.hpp"
 #include "net/outer_proxy.hpp"
 #include "net/reactor.hpp"
 #include "net/session_ca.hpp"
+#include "policy/egress.hpp"
 
 namespace agentvault::broker {
 

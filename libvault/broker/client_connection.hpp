@@ -19,8 +19,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   /// `implied`: see Admission. `diverted_to`: where the agent meant to connect, not knowing of the broker; such a
   /// connection counts as one inside a tunnel. `gone` is called once, when the connection has ended; the object may be
   /// retired then.
-  ClientConnection(BrokerContext& context, UniqueFd socket, TokenRef implied,
-                   std::optional<net::Endpoint> diverted_to, std::function<void(ClientConnection&)> gone);
+  ClientConnection(BrokerContext& context, UniqueFd socket, TokenRef implied, std::optional<net::Endpoint> diverted_to,
+                   std::function<void(ClientConnection&)> gone);
   ~ClientConnection() override;
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
@@ -30,8 +30,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
 
  private:
   /// What is expected of the agent next: a request, the body of one that is judged with it, nothing while a person is
-  /// asked, the rest of one that goes through or was refused, the first bytes inside a tunnel, anything inside an opaque
-  /// one, nothing.
+  /// asked, the rest of one that goes through or was refused, the first bytes inside a tunnel, anything inside an
+  /// opaque one, nothing.
   enum class State { head, collecting, waiting, exchange, discarding, entering, tunnel, closing };
 
   void process();

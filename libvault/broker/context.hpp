@@ -4,13 +4,13 @@
 #include <set>
 #include <string>
 
-#include "policy/egress.hpp"
 #include "broker/approvals.hpp"
 #include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
 #include "broker/upstream.hpp"
 #include "net/network.hpp"
 #include "net/session_ca.hpp"
+#include "policy/egress.hpp"
 
 namespace agentvault::broker {
 

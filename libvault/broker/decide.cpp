@@ -20,7 +20,8 @@ Refusal unmet_refusal(token::Unmet unmet) {
     case token::Unmet::path:
       return {403, "token_path", "the token does not allow this path", "ask whoever narrowed the token"};
     case token::Unmet::depth:
-      return {403, "token_depth", "the token was handed on more often than it allows", "ask whoever narrowed the token"};
+      return {403, "token_depth", "the token was handed on more often than it allows",
+              "ask whoever narrowed the token"};
   }
   return {403, "denied", "denied", ""};
 }
@@ -58,8 +59,7 @@ policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const 
   facts.body_size = body_size(request);
   facts.time = policy::LocalTime::of(now);
   if (rules.asks_for_history()) {
-    facts.history =
-        session.history().of(facts.credential, facts.host, facts.path, SessionHistory::Clock::now());
+    facts.history = session.history().of(facts.credential, facts.host, facts.path, SessionHistory::Clock::now());
   }
   return rules.decide(facts);
 }
@@ -94,8 +94,7 @@ Judgement decide_egress(SessionState& session, const policy::Egress& egress, con
   return {reason, policy_denied(reason, "\"agentvault policy show\" lists the rules")};
 }
 
-Judgement decide_credential(SessionState& session, const Request& request,
-                            std::chrono::system_clock::time_point now) {
+Judgement decide_credential(SessionState& session, const Request& request, std::chrono::system_clock::time_point now) {
   const auto& grant = *request.grant;
   const auto& binding = grant.binding;
   if (grant.suspended()) {

@@ -1,4 +1,5 @@
-// What a session has done so far, as far as rules ask (policy::ApproveWhen). Bounded: what no longer fits counts as new.
+// What a session has done so far, as far as rules ask (policy::ApproveWhen). Bounded: what no longer fits counts as
+// new.
 #pragma once
 
 #include <chrono>

@@ -45,7 +45,8 @@ class Ledger::Locked {
       if (set(F_WRLCK)) return;
       if (errno != EAGAIN && errno != EACCES && errno != EINTR) throw_errno("lock the budget");
       if (tries == kLockTries) {
-        throw Error(ErrorKind::failed, "the budget is locked by another process", "is a session of this agent stopped?");
+        throw Error(ErrorKind::failed, "the budget is locked by another process",
+                    "is a session of this agent stopped?");
       }
       ::poll(nullptr, 0, 1);
     }
@@ -147,8 +148,10 @@ void Ledger::turn_over(Account& account, std::uint64_t seconds) {
 
 std::optional<Exceeded> Ledger::judge(const Account& account, const policy::BudgetTerms& terms, const Usage& usage,
                                       std::uint64_t seconds) {
-  const auto minute_left = std::chrono::seconds(account.minute_began + kMinute - std::min(seconds, account.minute_began + kMinute));
-  const auto day_left = std::chrono::seconds((account.day + 1) * kDay - std::min(seconds, (account.day + 1) * kDay - 1));
+  const auto minute_left =
+      std::chrono::seconds(account.minute_began + kMinute - std::min(seconds, account.minute_began + kMinute));
+  const auto day_left =
+      std::chrono::seconds((account.day + 1) * kDay - std::min(seconds, (account.day + 1) * kDay - 1));
   const auto exceeded = [](const policy::BudgetTerms& limit, bool alone, std::chrono::seconds left) {
     return Exceeded{one(limit), alone ? std::chrono::seconds(0) : std::max(left, std::chrono::seconds(1))};
   };

@@ -32,8 +32,8 @@ struct Scope {
 
 /// Why nothing was reserved.
 struct Exceeded {
-  std::string limit;                  // "5 requests a day"
-  std::chrono::seconds until{};       // when there is some again; zero: never, this alone is more than the limit
+  std::string limit;             // "5 requests a day"
+  std::chrono::seconds until{};  // when there is some again; zero: never, this alone is more than the limit
 };
 
 /// What was reserved, to be settled once.

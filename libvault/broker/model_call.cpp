@@ -29,13 +29,13 @@ constexpr std::array kMultipliers{"n", "best_of", "candidateCount"};
 constexpr std::array kOutsideSettings{"previous_response_id", "conversation", "cachedContent", "web_search_options",
                                       "mcp_servers",          "container",    "prediction"};
 constexpr std::array kOutsideParts{"fileData", "file_data", "file_id", "file_url"};
-constexpr std::array kOutsideTools{"googleSearch", "google_search", "googleSearchRetrieval", "urlContext", "url_context",
-                                   "codeExecution", "code_execution"};
-constexpr std::array kOutsideTypes{"document", "input_file", "file", "input_audio", "video_url", "item_reference",
-                                   "container_upload"};
+constexpr std::array kOutsideTools{"googleSearch", "google_search", "googleSearchRetrieval", "urlContext",
+                                   "url_context",  "codeExecution", "code_execution"};
+constexpr std::array kOutsideTypes{"document",       "input_file",      "file", "input_audio", "video_url",
+                                   "item_reference", "container_upload"};
 /// Members whose contents are the agent's own: schemas of tools, and what they were called with.
-constexpr std::array kFreeForm{"input",  "input_schema", "parameters",  "args",           "arguments",
-                               "schema", "json_schema",  "metadata",    "response",       "functionResponse"};
+constexpr std::array kFreeForm{"input",  "input_schema", "parameters", "args",     "arguments",
+                               "schema", "json_schema",  "metadata",   "response", "functionResponse"};
 constexpr std::array kFreeFormAtTop{"metadata", "response_format", "text"};
 
 template <class List>
@@ -48,7 +48,7 @@ class RequestWalker final : public http::JsonWalker {
  public:
   std::string model;
   std::uint64_t images = 0;
-  std::uint64_t output = 0;      // 0: not said
+  std::uint64_t output = 0;  // 0: not said
   std::uint64_t multiplier = 1;
   bool caches = false;
   std::string problem;
@@ -76,12 +76,14 @@ class RequestWalker final : public http::JsonWalker {
     if (at_top() && name() == "service_tier" && text == "priority") return reject("a dearer service tier");
     if (is_free_form()) return true;
     if (name() == "type") return on_type(text);
-    if (name() == "mimeType" || name() == "mime_type") return text.starts_with("image/") ? count_image() : reject("a file");
+    if (name() == "mimeType" || name() == "mime_type")
+      return text.starts_with("image/") ? count_image() : reject("a file");
     return on_other();
   }
   bool on_type(const std::string& text) {
     // Anthropic's own client tools are run by the agent.
-    const bool own = text == "function" || text == "custom" || text.starts_with("bash_") || text.starts_with("text_editor_");
+    const bool own =
+        text == "function" || text == "custom" || text.starts_with("bash_") || text.starts_with("text_editor_");
     if (in_tool() && !own) return reject("a tool that the provider runs");
     if (lists(kOutsideTypes, text)) return reject("\"" + printable(text, 40) + "\"");
     if (text == "image" || text == "image_url" || text == "input_image") return count_image();
@@ -123,7 +125,6 @@ class RequestWalker final : public http::JsonWalker {
                          lists(kOutsideParts, name());
     return outside ? reject("\"" + name() + "\"") : true;
   }
-
 };
 
 /// "/v1beta/models/gemini-2.5-pro:generateContent": model and method.
@@ -154,7 +155,7 @@ Kind kind_of(Shape shape, const std::string& path) {
     case Shape::anthropic:
       if (path.ends_with("/messages")) return Kind::generation;
       return path.ends_with("/count_tokens") || path.ends_with("/files") || path.ends_with("/cancel") ? Kind::free
-                                                                                                     : Kind::unknown;
+                                                                                                      : Kind::unknown;
     case Shape::gemini: {
       const auto [model, method] = gemini_target(path);
       if (method == "generateContent" || method == "streamGenerateContent") return Kind::generation;
@@ -218,7 +219,7 @@ std::optional<ModelTokens> usage_in(Shape shape, const json& message) {
 }  // namespace
 
 std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(Shape shape, const std::string& method,
-                                                                 const std::string& path, const std::string* body) {
+                                                                const std::string& path, const std::string* body) {
   if (shape == Shape::none) return NoModelCall{};
   if (method == "GET" || method == "HEAD" || method == "OPTIONS" || method == "DELETE") return NoModelCall{};
   const Kind kind = kind_of(shape, path);

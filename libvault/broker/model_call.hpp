@@ -1,8 +1,8 @@
 // Requests to language models: the most that one can use before it is forwarded, and what its answer says it used.
 //
 // The bound rests on: a token stands for at least one byte of the request; an image costs at most kTokensOfImage; a
-// provider's own additions at most kTokensBesides; no model answers with more than kMostOutput tokens. What could bring in
-// more than the request holds (files, documents, earlier conversations, tools that the provider runs) has no bound.
+// provider's own additions at most kTokensBesides; no model answers with more than kMostOutput tokens. What could bring
+// in more than the request holds (files, documents, earlier conversations, tools that the provider runs) has no bound.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ struct Unbounded {
 
 /// `body` is the whole body, or null when it was not read.
 std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(provider::Metering::Shape shape,
-                                                                 const std::string& method, const std::string& path,
-                                                                 const std::string* body);
+                                                                const std::string& method, const std::string& path,
+                                                                const std::string* body);
 
 /// In millionths of a US dollar, rounded up.
 std::uint64_t cost_of(const ModelTokens& tokens, const provider::Price& price);

@@ -1,6 +1,6 @@
 // Plans: what an agent said it was going to do, and is held to from then on. A plan only takes away. It is bound to the
-// chain of delegations that it was declared with, so that keeping a wider token does not help: without any delegation it
-// holds for the whole session.
+// chain of delegations that it was declared with, so that keeping a wider token does not help: without any delegation
+// it holds for the whole session.
 #pragma once
 
 #include <string>

@@ -15,7 +15,9 @@ std::optional<Refusal> record(SessionState& session, const Request& request, con
   if (!request.upstream.host.empty()) event.host = request.upstream.authority();
   event.method = request.head.method;
   event.path = request.target.path;
-  event.decision = judgement.refusal ? audit::Decision::deny : judgement.asks ? audit::Decision::ask : audit::Decision::allow;
+  event.decision = judgement.refusal ? audit::Decision::deny
+                   : judgement.asks  ? audit::Decision::ask
+                                     : audit::Decision::allow;
   event.reason = judgement.refusal ? judgement.refusal->code : judgement.reason;
   try {
     session.segment().write(event);

@@ -72,8 +72,8 @@ const char* reason_phrase(int status) {
 
 std::string write_refusal(const Refusal& refusal, bool keep_alive, bool with_body) {
   const char* kind = refusal.status < 400 ? "done" : "error";
-  std::string body = "{\"" + std::string(kind) + "\":{\"code\":" + quoted(refusal.code) + ",\"message\":" + quoted(refusal.message) +
-                     ",\"hint\":" + quoted(refusal.hint) + "}}\n";
+  std::string body = "{\"" + std::string(kind) + "\":{\"code\":" + quoted(refusal.code) +
+                     ",\"message\":" + quoted(refusal.message) + ",\"hint\":" + quoted(refusal.hint) + "}}\n";
   std::string out = "HTTP/1.1 " + std::to_string(refusal.status) + " " + reason_phrase(refusal.status) + "\r\n";
   out += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   if (refusal.status == 401) out += "WWW-Authenticate: Bearer realm=\"agentvault\", Basic realm=\"agentvault\"\r\n";

@@ -7,10 +7,10 @@
 namespace agentvault::broker {
 
 struct Refusal {
-  int status;           // below 400: what was asked of the broker itself is done
-  std::string code;     // stable, for programs
-  std::string message;  // one sentence
-  std::string hint;     // the next step
+  int status;                     // below 400: what was asked of the broker itself is done
+  std::string code;               // stable, for programs
+  std::string message;            // one sentence
+  std::string hint;               // the next step
   std::uint64_t retry_after = 0;  // seconds; 0: it is not a matter of time
 };
 

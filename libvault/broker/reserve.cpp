@@ -41,14 +41,15 @@ std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request,
   if (!any(scopes, limits_models)) return std::nullopt;
   const auto& metering = request.grant->metering;
   const bool read = request.collected || !request.has_body();
-  const auto call = read_model_call(metering.shape, request.head.method, request.target.path, read ? &request.body : nullptr);
+  const auto call =
+      read_model_call(metering.shape, request.head.method, request.target.path, read ? &request.body : nullptr);
   if (std::holds_alternative<NoModelCall>(call)) return std::nullopt;
   if (const auto* reason = std::get_if<Unbounded>(&call)) return unbounded(reason->reason);
   const auto& model = std::get<ModelCall>(call);
   request.price = metering.price_of(model.model);
   if (!request.price && any(scopes, limits_money)) {
-    return unbounded("the price of this model is not known (\"agentvault provider show " + request.grant->binding.provider +
-                     "\" lists those that are)");
+    return unbounded("the price of this model is not known (\"agentvault provider show " +
+                     request.grant->binding.provider + "\" lists those that are)");
   }
   usage.tokens = model.most.input + model.most.output;
   if (request.price) usage.microusd = cost_of(model.most, *request.price);
@@ -68,7 +69,8 @@ Refusal exceeded(const Exceeded& why) {
 }  // namespace
 
 bool meters_models(const SessionState& session, const Request& request, const Grant& grant) {
-  if (!any(scopes_of(session, grant), limits_models) || grant.metering.shape == provider::Metering::Shape::none) return false;
+  if (!any(scopes_of(session, grant), limits_models) || grant.metering.shape == provider::Metering::Shape::none)
+    return false;
   return request.head.method == "POST";
 }
 

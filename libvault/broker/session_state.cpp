@@ -86,7 +86,8 @@ TokenRef SessionState::verify(std::string_view text) {
 std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& token) {
   for (const auto& [holder, most] : token.budgets) {
     const auto spent = spent_.find(holder);
-    if ((spent != spent_.end() ? spent->second : 0) >= most || (spent == spent_.end() && spent_.size() >= kMostTokenBudgets)) {
+    if ((spent != spent_.end() ? spent->second : 0) >= most ||
+        (spent == spent_.end() && spent_.size() >= kMostTokenBudgets)) {
       return Refusal{403, "token_budget", "the token's budget is used up (" + std::to_string(most) + " requests)",
                      "ask whoever narrowed the token"};
     }

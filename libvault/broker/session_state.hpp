@@ -107,7 +107,7 @@ class SessionState {
   bool can_ask_ = false;
   audit::Segment segment_;
   std::uint64_t requests_ = 0;
-  std::unordered_set<std::string> minted_;                   // ids
+  std::unordered_set<std::string> minted_;              // ids
   std::unordered_map<std::string, TokenRef> verified_;  // by exact text, bounded
 };
 

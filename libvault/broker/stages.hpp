@@ -54,8 +54,8 @@ struct Judgement {
 Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now);
 
-/// Whether what is under way would still be allowed: withdrawals, egress, rules. What a rule would now have approved goes
-/// on.
+/// Whether what is under way would still be allowed: withdrawals, egress, rules. What a rule would now have approved
+/// goes on.
 std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request);
 
 /// Whether a budget needs to see the body of such a request.

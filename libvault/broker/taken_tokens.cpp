@@ -242,7 +242,8 @@ void remove_authorization(http::Fields& fields, const provider::Binding* binding
     }
   }
   std::erase_if(fields.list(), [&](const auto& field) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return http::same_field_name(field.name, name); });
+    return std::any_of(names.begin(), names.end(),
+                       [&](const auto& name) { return http::same_field_name(field.name, name); });
   });
 }
 

@@ -105,9 +105,8 @@ void Vault::readmit(const std::string& agent) {
 }
 
 void Vault::set_policies(std::vector<store::PolicyRow> policies, const std::vector<std::string>& readmitted) {
-  std::sort(policies.begin(), policies.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.path, a.agent) < std::tie(b.path, b.agent);
-  });
+  std::sort(policies.begin(), policies.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.path, a.agent) < std::tie(b.path, b.agent); });
   std::size_t size = 0;
   for (const auto& row : policies) size += row.path.size() + row.agent.size() + row.text.size();
   if (size > kMostPolicies) {

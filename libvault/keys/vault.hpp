@@ -66,8 +66,8 @@ class Vault {
   void rotate(const std::optional<tpm::PcrSelection>& pcrs = std::nullopt);
   /// Gives back what a revocation took from an agent. Takes nothing away: no barrier.
   void readmit(const std::string& agent);
-  /// A barrier. All policies from now on, one for each path and agent. Agents in `readmitted` get back what a revocation
-  /// took from them. Throws Error(usage) for more than sessions take (512 KiB).
+  /// A barrier. All policies from now on, one for each path and agent. Agents in `readmitted` get back what a
+  /// revocation took from them. Throws Error(usage) for more than sessions take (512 KiB).
   void set_policies(std::vector<store::PolicyRow> policies, const std::vector<std::string>& readmitted);
   /// Whether running sessions may not have been told of this vault's policies, and that they have.
   bool has_news() { return database_.has_news(); }

@@ -10,7 +10,7 @@ namespace agentvault::policy {
 struct BudgetTerms {
   std::optional<std::uint64_t> requests_per_minute;
   std::optional<std::uint64_t> requests_per_day;
-  std::optional<std::uint64_t> tokens_per_day;     // of models, input and output together
+  std::optional<std::uint64_t> tokens_per_day;    // of models, input and output together
   std::optional<std::uint64_t> microusd_per_day;  // millionths of a US dollar
 
   bool empty() const { return !requests_per_minute && !requests_per_day && !tokens_per_day && !microusd_per_day; }

@@ -49,7 +49,9 @@ void add_unique(std::vector<Choice>& choices, std::vector<std::vector<Match>>& s
 }
 
 std::string number_text(double number) {
-  return Json(number == std::floor(number) && std::abs(number) < 1e15 ? Json(static_cast<std::int64_t>(number)) : Json(number)).dump();
+  return Json(number == std::floor(number) && std::abs(number) < 1e15 ? Json(static_cast<std::int64_t>(number))
+                                                                      : Json(number))
+      .dump();
 }
 
 std::vector<double> telling_numbers(const std::vector<const Values*>& all) {
@@ -89,7 +91,8 @@ std::vector<Choice> telling_choices(const std::vector<const Values*>& all, bool 
   for (const auto& witness : witnesses.all) add_text(witness.text);
   for (const double number : telling_numbers(all)) {
     if (is_json) {
-      add({Choice::Kind::number, "", number, false}, [&](const Values& values) { return values.match(Scalar(number)); });
+      add({Choice::Kind::number, "", number, false},
+          [&](const Values& values) { return values.match(Scalar(number)); });
     } else {
       add_text(number_text(number));
     }
@@ -392,7 +395,8 @@ bool each_example(const std::vector<const Rule*>& rules, const std::function<voi
     const auto fits = [&](const Rule& rule) {
       if (rule.paths.empty()) return true;
       for (std::size_t i = 0; i < patterns.size(); ++i) {
-        if (path.matches[i] && std::find(rule.paths.begin(), rule.paths.end(), patterns[i]) != rule.paths.end()) return true;
+        if (path.matches[i] && std::find(rule.paths.begin(), rule.paths.end(), patterns[i]) != rule.paths.end())
+          return true;
       }
       return false;
     };
@@ -402,7 +406,8 @@ bool each_example(const std::vector<const Rule*>& rules, const std::function<voi
         if (rule->has_method(method) && fits(*rule)) relevant.push_back(rule);
       }
       if (relevant.empty()) continue;
-      complete = Space(relevant).each([&](const Draft& draft) { visit(example_of(method, path.text, draft)); }) && complete;
+      complete =
+          Space(relevant).each([&](const Draft& draft) { visit(example_of(method, path.text, draft)); }) && complete;
     }
   }
   return complete;

@@ -39,8 +39,8 @@ struct Comparison {
   bool complete = true;
 };
 
-/// Where `after` permits more than `before`: what was denied is asked or allowed, what was asked is allowed. Both are the
-/// rules of one credential at one host.
+/// Where `after` permits more than `before`: what was denied is asked or allowed, what was asked is allowed. Both are
+/// the rules of one credential at one host.
 Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& after, const std::string& credential,
                      const std::string& host);
 

@@ -109,8 +109,8 @@ class GraphqlCollector final : public http::JsonWalker {
   std::optional<std::set<Operation>> operations_ = std::set<Operation>();
 };
 
-/// "application/json; charset=utf-8": what stands before the parameters, in lower case; "" when a parameter says that it
-/// is not UTF-8, or there are two such fields.
+/// "application/json; charset=utf-8": what stands before the parameters, in lower case; "" when a parameter says that
+/// it is not UTF-8, or there are two such fields.
 std::string media_type(const http::Fields& fields) {
   if (fields.count("content-type") != 1) return "";
   const auto parts = split(*fields.find("content-type"), ';');

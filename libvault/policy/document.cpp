@@ -59,25 +59,28 @@ Values read_values(StrictTable& outer, const toml::node& node) {
     const auto* found = table.node(key);
     if (found == nullptr) return std::nullopt;
     const auto value = found->value<double>();
-    if (!value || !std::isfinite(*value) || found->is_boolean()) table.refuse(*found, std::string(key) + " is not a number");
+    if (!value || !std::isfinite(*value) || found->is_boolean())
+      table.refuse(*found, std::string(key) + " is not a number");
     return value;
   };
   values.least = number("min");
   values.most = number("max");
   values.optional = table.flag("optional");
-  if (listed == nullptr && !values.least && !values.most) outer.refuse(node, "it says nothing: give values, min or max");
+  if (listed == nullptr && !values.least && !values.most)
+    outer.refuse(node, "it says nothing: give values, min or max");
   table.refuse_unknown();
   return values;
 }
 
-std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key,
-                                              bool (*valid)(std::string_view), const char* what) {
+std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key, bool (*valid)(std::string_view),
+                                              const char* what) {
   std::map<std::string, Values> out;
   const auto* source = rule.table(key);
   if (source == nullptr) return out;
   StrictTable table(*source, rule.file(), rule.hint());
   for (const auto& [name, node] : *source) {
-    if (!valid(name.str())) refuse_toml(rule.file(), name.source(), "not " + std::string(what) + ": " + printable(name.str()), rule.hint());
+    if (!valid(name.str()))
+      refuse_toml(rule.file(), name.source(), "not " + std::string(what) + ": " + printable(name.str()), rule.hint());
     out[std::string(name.str())] = read_values(table, *table.node(name.str()));
   }
   if (out.empty()) rule.refuse(key, std::string(key) + " is empty");
@@ -144,7 +147,8 @@ void read_where(StrictTable& table, Rule& rule) {
   if (const auto one = table.text("credential", false); !one.empty()) rule.credentials.push_back(one);
   for (const auto& name : table.texts("credentials")) rule.credentials.push_back(name);
   for (const auto& name : rule.credentials) {
-    if (!valid_name(name)) table.refuse(table.has("credential") ? "credential" : "credentials", "not a name: " + printable(name));
+    if (!valid_name(name))
+      table.refuse(table.has("credential") ? "credential" : "credentials", "not a name: " + printable(name));
   }
   for (const auto& text : table.texts("hosts")) {
     auto host = parse_host(text);
@@ -199,7 +203,8 @@ Rule read_rule(const toml::table& source, const StrictTable& outer) {
   rule.effect = read_effect(table);
   read_conditions(table, rule);
   rule.approve_when = read_approve_when(table);
-  if (rule.approve_when && rule.effect != Effect::allow) table.refuse("approve_when", "only a rule that allows has approve_when");
+  if (rule.approve_when && rule.effect != Effect::allow)
+    table.refuse("approve_when", "only a rule that allows has approve_when");
   table.refuse_unknown();
   return rule;
 }
@@ -215,7 +220,8 @@ BudgetTerms read_budget(const toml::table& source, const StrictTable& outer) {
   terms.requests_per_day = count("requests_per_day");
   terms.tokens_per_day = count("tokens_per_day");
   if (table.has("usd_per_day")) {
-    terms.microusd_per_day = static_cast<std::uint64_t>(std::llround(std::min(table.amount("usd_per_day"), 1e9) * kMicrousd));
+    terms.microusd_per_day =
+        static_cast<std::uint64_t>(std::llround(std::min(table.amount("usd_per_day"), 1e9) * kMicrousd));
   }
   if (terms.empty()) table.refuse("", "the budget is empty");
   table.refuse_unknown();
@@ -245,7 +251,8 @@ std::optional<std::chrono::seconds> read_duration(StrictTable& table, const char
 Egress read_egress(StrictTable& table) {
   const auto* node = table.node("egress");
   const auto text = node->value_exact<std::string>();
-  if (text && *text != "open" && *text != "brokered") table.refuse(*node, "write \"open\", \"brokered\" or a list of hosts");
+  if (text && *text != "open" && *text != "brokered")
+    table.refuse(*node, "write \"open\", \"brokered\" or a list of hosts");
   const std::string all = text ? *text : join(table.texts("egress"), ",");
   try {
     return Egress::parse(all.empty() ? "brokered" : all);

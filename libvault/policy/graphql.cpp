@@ -131,10 +131,14 @@ std::optional<std::set<Operation>> graphql_operations(std::string_view document)
     if (token == "{") {
       found.insert(Operation::query);
     } else {
-      if (token == "query") found.insert(Operation::query);
-      else if (token == "mutation") found.insert(Operation::mutation);
-      else if (token == "subscription") found.insert(Operation::subscription);
-      else if (token != "fragment") return std::nullopt;  // type definitions are nothing to execute
+      if (token == "query")
+        found.insert(Operation::query);
+      else if (token == "mutation")
+        found.insert(Operation::mutation);
+      else if (token == "subscription")
+        found.insert(Operation::subscription);
+      else if (token != "fragment")
+        return std::nullopt;  // type definitions are nothing to execute
       if (!skip_to_selection(lexer)) return std::nullopt;
     }
     if (!skip_selection(lexer)) return std::nullopt;

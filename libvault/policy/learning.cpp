@@ -88,12 +88,14 @@ std::vector<Rule> learn(std::vector<Observed> observed) {
 
 std::string write_policy(const std::string& agent, const std::vector<std::string>& credentials,
                          const std::vector<std::string>& hosts, const std::vector<Rule>& rules) {
-  std::string out = "version = 1\n\n[agents." + quoted(agent) + "]\ncredentials = " + list(credentials) + "\negress      = ";
+  std::string out =
+      "version = 1\n\n[agents." + quoted(agent) + "]\ncredentials = " + list(credentials) + "\negress      = ";
   out += hosts.empty() ? "\"brokered\"\n" : list(hosts) + "\n";
   for (const auto& rule : rules) {
     std::vector<std::string> paths;
     for (const auto& pattern : rule.paths) paths.push_back(pattern.text());
-    out += "\n[[agents." + quoted(agent) + ".rules]]\neffect     = \"allow\"\ncredential = " + quoted(rule.credentials.front()) +
+    out += "\n[[agents." + quoted(agent) +
+           ".rules]]\neffect     = \"allow\"\ncredential = " + quoted(rule.credentials.front()) +
            "\nmethods    = " + list(rule.methods) + "\npaths      = " + list(paths) + "\n";
   }
   return out;

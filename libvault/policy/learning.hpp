@@ -16,8 +16,8 @@ struct Observed {
   bool operator==(const Observed&) const = default;
 };
 
-/// One rule for each credential and set of methods. Segments that look like identifiers become '*' where several of them
-/// were seen in the same place.
+/// One rule for each credential and set of methods. Segments that look like identifiers become '*' where several of
+/// them were seen in the same place.
 std::vector<Rule> learn(std::vector<Observed> observed);
 
 /// A whole policy file for one agent. `hosts`: reached without a credential.

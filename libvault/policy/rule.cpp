@@ -167,7 +167,8 @@ Questions Rule::questions() const {
   for (const auto& [pointer, values] : body) questions.pointers.insert(pointer);
   questions.graphql = !graphql.empty();
   // Who is asked is asked about all of it.
-  questions.body = effect == Effect::approve || approve_when || !body.empty() || !form.empty() || !graphql.empty() || max_body;
+  questions.body =
+      effect == Effect::approve || approve_when || !body.empty() || !form.empty() || !graphql.empty() || max_body;
   return questions;
 }
 

@@ -32,10 +32,10 @@ struct Facts {
   std::string_view credential;  // "": none goes with it
   std::string_view host;
   std::string_view method;
-  std::string_view path;                 // the normal form (http/target.hpp)
-  const std::string* query = nullptr;    // without '?'; null: none
-  const http::Fields* fields = nullptr;  // null: none
-  const Content* content = nullptr;      // null: nobody asked
+  std::string_view path;                       // the normal form (http/target.hpp)
+  const std::string* query = nullptr;          // without '?'; null: none
+  const http::Fields* fields = nullptr;        // null: none
+  const Content* content = nullptr;            // null: nobody asked
   std::optional<std::uint64_t> body_size = 0;  // nothing: not known before it has been sent
   LocalTime time;
   History history;

@@ -17,8 +17,8 @@ struct LocalTime {
 };
 
 struct Schedule {
-  int from = 0;     // minutes since midnight
-  int until = 0;    // not included; before `from`: on the next day
+  int from = 0;               // minutes since midnight
+  int until = 0;              // not included; before `from`: on the next day
   unsigned days = kEveryDay;  // bit 0: Sunday; of a time past midnight, the day on which it began
 
   static constexpr unsigned kEveryDay = 0x7f;

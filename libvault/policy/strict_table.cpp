@@ -7,10 +7,10 @@ namespace agentvault::policy {
 
 void refuse_toml(const std::string& file, const toml::source_region& where, const std::string& what,
                  const std::string& hint) {
-  throw Error(ErrorKind::usage,
-              printable(file) + ":" + std::to_string(where.begin.line) + ":" + std::to_string(where.begin.column) +
-                  ": " + what,
-              hint);
+  throw Error(
+      ErrorKind::usage,
+      printable(file) + ":" + std::to_string(where.begin.line) + ":" + std::to_string(where.begin.column) + ": " + what,
+      hint);
 }
 
 toml::table parse_toml(std::string_view text, const std::string& file, const std::string& hint) {
@@ -75,7 +75,8 @@ std::uint64_t StrictTable::count(std::string_view key, std::uint64_t least, std:
   const auto* found = node(key);
   const auto value = found != nullptr ? found->value_exact<std::int64_t>() : std::nullopt;
   if (!value || *value < 0 || static_cast<std::uint64_t>(*value) < least || static_cast<std::uint64_t>(*value) > most) {
-    refuse(key, std::string(key) + " is not a whole number from " + std::to_string(least) + " to " + std::to_string(most));
+    refuse(key,
+           std::string(key) + " is not a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
   return static_cast<std::uint64_t>(*value);
 }

@@ -1,5 +1,5 @@
-// Finds, for a set of patterns, one example for every way in which they can match: patterns are regular, so a walk through
-// the automaton of all of them together meets each combination, by its shortest text.
+// Finds, for a set of patterns, one example for every way in which they can match: patterns are regular, so a walk
+// through the automaton of all of them together meets each combination, by its shortest text.
 #pragma once
 
 #include <string>

@@ -18,11 +18,11 @@ struct Price {
 struct Metering {
   /// Whose requests and answers those of the service look like.
   enum class Shape {
-    none,       // it has no models
-    openai,     // also of the many services that speak like it
+    none,    // it has no models
+    openai,  // also of the many services that speak like it
     anthropic,
     gemini,
-    opaque,     // it has models, and does not tell what they used
+    opaque,  // it has models, and does not tell what they used
   };
 
   Shape shape = Shape::none;

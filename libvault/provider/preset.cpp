@@ -134,21 +134,31 @@ Preset parse_preset(std::string_view toml, const std::string& file) {
   return preset;
 }
 
+namespace {
+
+/// Those in a folder of the user's.
+std::vector<Preset> own_presets(const std::filesystem::path& folder) {
+  std::vector<Preset> presets;
+  std::error_code missing;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, missing)) {
+    if (entry.path().extension() != ".toml") continue;
+    const auto contents = read_file(entry.path(), kMaxFile);
+    if (!contents) continue;
+    presets.push_back(parse_preset(as_text(*contents), entry.path().string()));
+    presets.back().file = entry.path().string();
+  }
+  return presets;
+}
+
+}  // namespace
+
 Presets Presets::load(const std::filesystem::path& folder) {
   std::map<std::string, Preset> by_name;
   for (const auto* file = kPresets; file->name != nullptr; ++file) {
     Preset preset = parse_preset(file->text, file->name);
     by_name[preset.name] = std::move(preset);
   }
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, missing)) {
-    if (entry.path().extension() != ".toml") continue;
-    const auto contents = read_file(entry.path(), kMaxFile);
-    if (!contents) continue;
-    Preset preset = parse_preset(as_text(*contents), entry.path().string());
-    preset.file = entry.path().string();
-    by_name[preset.name] = std::move(preset);
-  }
+  for (auto& preset : own_presets(folder)) by_name[preset.name] = std::move(preset);
   Presets presets;
   for (auto& [name, preset] : by_name) presets.list_.push_back(std::move(preset));
   return presets;
@@ -166,12 +176,8 @@ const Preset& Presets::get(const std::string& name) const {
 }
 
 Metering metering_of(const std::string& provider, const std::filesystem::path& folder) {
-  // The user's own are found by their names, not by their files'.
-  std::error_code missing;
-  if (std::filesystem::exists(folder, missing)) {
-    const auto presets = Presets::load(folder);
-    const auto* preset = presets.find(provider);
-    return preset != nullptr ? preset->metering : Metering();
+  for (const auto& preset : own_presets(folder)) {
+    if (preset.name == provider) return preset.metering;
   }
   for (const auto* file = kPresets; file->name != nullptr; ++file) {
     if (provider + ".toml" == file->name) return parse_preset(file->text, file->name).metering;

@@ -77,7 +77,8 @@ std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std
 struct ControlCommand {
   enum class Kind { stop, stop_agent, revoke_token, withdraw, policies, approve, deny };
   Kind kind = Kind::stop;
-  std::string subject;  // the agent, the token's id, the credential's name, the announcement in base64, the question's id
+  std::string
+      subject;  // the agent, the token's id, the credential's name, the announcement in base64, the question's id
   std::uint64_t seconds = 0;  // approve: how long for requests like it, too
 };
 /// The line that goes through the socket, and what an answer says.

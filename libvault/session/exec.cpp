@@ -42,13 +42,13 @@ std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   return out;
 }
 
-std::string session_line(const std::string& id, const Terms& terms, const Governance& governance,
-                         sandbox::Level level, const std::string& tpm, const std::vector<std::string>& credentials) {
+std::string session_line(const std::string& id, const Terms& terms, const Governance& governance, sandbox::Level level,
+                         const std::string& tpm, const std::vector<std::string>& credentials) {
   const std::string keeper = tpm.empty() ? "no vault" : tpm::TransportName::parse_stored(tpm).description();
   const char* promise = level == sandbox::Level::off ? " (nothing holds a hostile agent)" : "";
   return "agentvault: session " + id + " | isolation " + std::string(name_of(level)) + promise + " | " + keeper +
-         " | policy " + printable(governance.source()) + " | egress " + printable(terms.egress.text()) + " | credentials " +
-         (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
+         " | policy " + printable(governance.source()) + " | egress " + printable(terms.egress.text()) +
+         " | credentials " + (credentials.empty() ? "none" : printable(join(credentials, ", "))) + " | at most " +
          format_duration(terms.max_lifetime) + "\n";
 }
 
@@ -312,12 +312,13 @@ int run_exec(ExecRequest request) {
   broker::Broker broker(reactor, state, ca,
                         {entrances_of(terms, isolation), terms.egress, std::move(proxy), proxy_token});
   broker.approvals().on_question([&](std::size_t waiting) { notifier.say(waiting); });
-  control.begin(state, broker,
-                {std::move(opened.announcement_key), opened.version, [&](const std::vector<store::PolicyRow>& policies) {
-                   const auto news = governance_of(policies, request.open.agent, request.open.folder);
-                   state.govern(news.agent);
-                   broker.set_egress(egress_of(request, news, terms.reaches));
-                 }});
+  control.begin(
+      state, broker,
+      {std::move(opened.announcement_key), opened.version, [&](const std::vector<store::PolicyRow>& policies) {
+         const auto news = governance_of(policies, request.open.agent, request.open.folder);
+         state.govern(news.agent);
+         broker.set_egress(egress_of(request, news, terms.reaches));
+       }});
 
   // 6. The child's environment, and the files that it names.
   // Of a vault that no agent can reach into they would be out of reach, too.

@@ -29,7 +29,7 @@ struct ExecRequest {
   std::vector<std::uint16_t> publishes;
   std::optional<std::chrono::seconds> ttl;           // 15 minutes
   std::optional<std::chrono::seconds> max_lifetime;  // 12 hours
-  std::optional<std::vector<policy::Rule>> plan;  // that the whole session is held to
+  std::optional<std::vector<policy::Rule>> plan;     // that the whole session is held to
   std::vector<std::string> command;
   std::vector<std::string> environment;  // "NAME=value", what exec itself was started with
   mode_t child_umask = 022;

@@ -16,8 +16,8 @@ inline constexpr const char* kPolicyFile = "agentvault.toml";
 inline constexpr const char* kDefaultAgent = "default";
 
 struct Governance {
-  std::string path;  // of the trusted file; "": the applied policy, or none
-  std::string text;  // "": none
+  std::string path;                          // of the trusted file; "": the applied policy, or none
+  std::string text;                          // "": none
   std::optional<policy::AgentPolicy> agent;  // nothing: what the presets allow
 
   /// For people: "presets", "the vault's policy", or the file's path.

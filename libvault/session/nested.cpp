@@ -41,7 +41,8 @@ const std::string* only_credential(const token::Token& token) {
 
 class Narrower {
  public:
-  explicit Narrower(const NestedRequest& request) : request_(request), delegation_(random_bytes(token::kDelegationIdSize)) {}
+  explicit Narrower(const NestedRequest& request)
+      : request_(request), delegation_(random_bytes(token::kDelegationIdSize)) {}
 
   /// Nothing: the value holds a token that is not handed on.
   std::optional<std::string> narrow(const std::string& value) {
@@ -87,7 +88,8 @@ class Narrower {
       dropped_ = true;
       return text;
     }
-    if (only != nullptr && !only->empty() && std::find(credentials_.begin(), credentials_.end(), *only) == credentials_.end()) {
+    if (only != nullptr && !only->empty() &&
+        std::find(credentials_.begin(), credentials_.end(), *only) == credentials_.end()) {
       credentials_.push_back(*only);
     }
     return encode(token::attenuate(*token, caveats(only == nullptr)));
@@ -144,7 +146,8 @@ void wall_off() {
 }  // namespace
 
 bool is_inside_session(const std::vector<std::string>& environment) {
-  return !variable(environment, "AGENTVAULT_SESSION").empty() && token::decode(variable(environment, "AGENTVAULT_TOKEN"));
+  return !variable(environment, "AGENTVAULT_SESSION").empty() &&
+         token::decode(variable(environment, "AGENTVAULT_TOKEN"));
 }
 
 NarrowedEnvironment narrow_environment(const NestedRequest& request) {
@@ -166,7 +169,8 @@ NarrowedEnvironment narrow_environment(const NestedRequest& request) {
   for (const auto& name : request.with) {
     const auto& found = narrower.credentials();
     if (std::find(found.begin(), found.end(), name) == found.end()) {
-      throw Error(ErrorKind::not_found, "this session has no token for " + printable(name), "\"env\" shows those that it has");
+      throw Error(ErrorKind::not_found, "this session has no token for " + printable(name),
+                  "\"env\" shows those that it has");
     }
   }
   out.credentials = narrower.credentials();

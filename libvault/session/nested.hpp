@@ -1,6 +1,6 @@
-// `agentvault exec` inside a session: a sub-agent with less authority. No vault, no broker, no second process: every token
-// of the environment is narrowed under one new delegation, this process walls itself off from those that hold the wider
-// ones, and becomes the command.
+// `agentvault exec` inside a session: a sub-agent with less authority. No vault, no broker, no second process: every
+// token of the environment is narrowed under one new delegation, this process walls itself off from those that hold the
+// wider ones, and becomes the command.
 #pragma once
 
 #include <chrono>
@@ -15,9 +15,9 @@ namespace agentvault::session {
 struct NestedRequest {
   std::vector<std::string> environment;  // "NAME=value"
   std::vector<std::string> command;
-  std::string agent;               // its name in the log; "": none
-  std::vector<std::string> with;   // only these credentials; empty: all that the outer one has
-  std::optional<std::uint64_t> budget;   // requests
+  std::string agent;                    // its name in the log; "": none
+  std::vector<std::string> with;        // only these credentials; empty: all that the outer one has
+  std::optional<std::uint64_t> budget;  // requests
   std::optional<std::chrono::seconds> lifetime;
   mode_t child_umask = 022;
   bool quiet = false;

@@ -9,8 +9,8 @@ namespace agentvault::session {
 
 class Notifier {
  public:
-  /// Without a desktop's bus (DBUS_SESSION_BUS_ADDRESS) or notify-send it does nothing. Must be made before this process
-  /// holds anything secret: what shows the words is a process of its own, which ends with this object.
+  /// Without a desktop's bus (DBUS_SESSION_BUS_ADDRESS) or notify-send it does nothing. Must be made before this
+  /// process holds anything secret: what shows the words is a process of its own, which ends with this object.
   explicit Notifier(bool wanted);
 
   void say(std::size_t waiting);

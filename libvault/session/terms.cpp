@@ -16,7 +16,8 @@ fs::path resolved(const std::string& text, const Governance& governance, const E
   const fs::path path(text);
   if (path.is_absolute()) return path;
   if (governance.path.empty()) {
-    throw Error(ErrorKind::usage, "the vault's policy names a relative path: " + text, "write it absolute, or as ~/...");
+    throw Error(ErrorKind::usage, "the vault's policy names a relative path: " + text,
+                "write it absolute, or as ~/...");
   }
   return fs::path(governance.path).parent_path() / path;
 }

@@ -1,5 +1,5 @@
-// Telling sessions that run, in whatever process of this machine, what was taken from them. Taking away needs neither the
-// master key nor a TPM: it works with a forgotten PIN.
+// Telling sessions that run, in whatever process of this machine, what was taken from them. Taking away needs neither
+// the master key nor a TPM: it works with a forgotten PIN.
 #pragma once
 
 #include <string>

@@ -259,8 +259,8 @@ Database::~Database() {
 
 Database Database::create(const std::filesystem::path& file) {
   return guarded([&] {
-    auto database = std::make_unique<SQLite::Database>(
-        file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | no_links());
+    auto database =
+        std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | no_links());
     configure(*database);
     SQLite::Transaction transaction(*database);
     for (const auto* schema = kVaultSchema; schema->name != nullptr; ++schema) database->exec(schema->text);

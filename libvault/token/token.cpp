@@ -17,8 +17,17 @@ constexpr std::uint64_t kFormat = 1;
 constexpr std::size_t kMaxListed = 64;
 
 /// Numbers of schemas/token.md. Never reused.
-enum Kind : std::uint64_t { kNotAfter = 1, kCredential = 2, kMethods = 3, kPaths = 4, kDelegation = 5, kAgentName = 6, kBudget = 7, kCredentials = 8,
-                           kDepth = 9 };
+enum Kind : std::uint64_t {
+  kNotAfter = 1,
+  kCredential = 2,
+  kMethods = 3,
+  kPaths = 4,
+  kDelegation = 5,
+  kAgentName = 6,
+  kBudget = 7,
+  kCredentials = 8,
+  kDepth = 9
+};
 
 template <class... T>
 struct Overloaded : T... {

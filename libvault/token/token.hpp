@@ -53,8 +53,7 @@ struct Depth {
 };
 
 /// All of them must hold. A kind that this program does not know makes the token unreadable, never wider.
-using Caveat =
-    std::variant<NotAfter, Credential, Methods, Paths, Delegation, AgentName, Budget, Credentials, Depth>;
+using Caveat = std::variant<NotAfter, Credential, Methods, Paths, Delegation, AgentName, Budget, Credentials, Depth>;
 
 struct Token {
   std::uint64_t generation = 0;  // of the master key, when the session began

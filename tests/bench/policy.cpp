@@ -47,7 +47,8 @@ void bench_decisions() {
     std::vector<std::string> paths;
     for (int i = 0; i < 64; ++i) {
       const int project = i * count / 64;
-      paths.push_back("/repos/owner" + std::to_string(project % 97) + "/project" + std::to_string(project) + "/issues/comments");
+      paths.push_back("/repos/owner" + std::to_string(project % 97) + "/project" + std::to_string(project) +
+                      "/issues/comments");
     }
     policy::Facts facts;
     facts.method = "GET";

@@ -105,8 +105,8 @@ class ApproveTest(SystemTest):
         self.ok(self.v.run("approve", self.asked()[0]["id"], "--for", "1s"))
         self.assertIn("200", agent.stdout.readline())
         def again():
-            self.say(agent, "POST /pay/eve 4")
             before = len(self.u.requests)
+            self.say(agent, "POST /pay/eve 4")
             wait_for(lambda: len(self.u.requests) > before or json.loads(self.v.run("--json", "approve").out), "what becomes of it")
             return json.loads(self.v.run("--json", "approve").out)
         question = wait_for(again, "the end of a second")[0]

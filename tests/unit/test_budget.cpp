@@ -180,24 +180,31 @@ TEST_CASE("a random history of reservations never passes the limit, and never lo
 }
 
 TEST_CASE("the most that a request to a model can use") {
-  const auto chat = call_of(Shape::openai, "/v1/chat/completions", R"({"model":"gpt-5","max_completion_tokens":50,"n":3,"messages":[]})");
+  const auto chat = call_of(Shape::openai, "/v1/chat/completions",
+                            R"({"model":"gpt-5","max_completion_tokens":50,"n":3,"messages":[]})");
   CHECK(chat.model == "gpt-5");
   CHECK(chat.most.output == 150);
   CHECK(chat.most.input >= 60);
   CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","input":"hi"})").most.output == 131'072);
   CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
   CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
-                R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})").model == "gemini-2.5-pro");
-  const auto cached = call_of(Shape::anthropic, "/v1/messages",
-                              R"({"model":"c","max_tokens":5,"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}],"messages":[]})");
+                R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})")
+            .model == "gemini-2.5-pro");
+  const auto cached = call_of(
+      Shape::anthropic, "/v1/messages",
+      R"({"model":"c","max_tokens":5,"system":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}],"messages":[]})");
   CHECK(cached.most.cache_writes == cached.most.input);
-  const auto image = call_of(Shape::anthropic, "/v1/messages",
-                             R"({"model":"c","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}]})");
+  const auto image = call_of(
+      Shape::anthropic, "/v1/messages",
+      R"({"model":"c","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}]})");
   CHECK(image.most.input > 10'000);
   // What an agent's own tool takes, or was called with, is its own business.
-  CHECK(call_of(Shape::anthropic, "/v1/messages",
-                R"({"model":"c","max_tokens":5,"tools":[{"name":"t","input_schema":{"type":"object","properties":{"file_id":{"type":"string"}}}}],
-                    "messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"type":"document","file_id":"x"}}]}]})").model == "c");
+  CHECK(
+      call_of(
+          Shape::anthropic, "/v1/messages",
+          R"({"model":"c","max_tokens":5,"tools":[{"name":"t","input_schema":{"type":"object","properties":{"file_id":{"type":"string"}}}}],
+                    "messages":[{"role":"assistant","content":[{"type":"tool_use","input":{"type":"document","file_id":"x"}}]}]})")
+          .model == "c");
 }
 
 TEST_CASE("requests without a bound are said to have none") {
@@ -205,10 +212,11 @@ TEST_CASE("requests without a bound are said to have none") {
     return unbounded(Shape::openai, "/v1/responses", R"({"model":"gpt-5",)" + more + "}");
   };
   for (const char* more :
-       {R"("previous_response_id":"r")", R"("conversation":{"id":"c"})", R"("prompt":{"id":"p"})", R"("background":true)",
-        R"("tools":[{"type":"web_search"}])", R"("tools":[{"type":"code_interpreter","container":{}}])", R"("service_tier":"priority")",
-        R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}])", R"("max_output_tokens":-1)", R"("n":0)",
-        R"("input":[{"type":"item_reference","id":"i"}])"}) {
+       {R"("previous_response_id":"r")", R"("conversation":{"id":"c"})", R"("prompt":{"id":"p"})",
+        R"("background":true)", R"("tools":[{"type":"web_search"}])",
+        R"("tools":[{"type":"code_interpreter","container":{}}])", R"("service_tier":"priority")",
+        R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}])", R"("max_output_tokens":-1)",
+        R"("n":0)", R"("input":[{"type":"item_reference","id":"i"}])"}) {
     INFO(more);
     CHECK_FALSE(openai(more).empty());
   }
@@ -219,37 +227,49 @@ TEST_CASE("requests without a bound are said to have none") {
   CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages/batches", "{}").empty());
   CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", R"({"model":"c","mcp_servers":[]})").empty());
   CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages",
-                        R"({"model":"c","messages":[{"content":[{"type":"document","source":{}}]}]})").empty());
-  CHECK_FALSE(unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"tools":[{"googleSearch":{}}]})").empty());
-  CHECK_FALSE(unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"contents":[{"parts":[{"fileData":{}}]}]})").empty());
+                        R"({"model":"c","messages":[{"content":[{"type":"document","source":{}}]}]})")
+                  .empty());
+  CHECK_FALSE(
+      unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"tools":[{"googleSearch":{}}]})").empty());
+  CHECK_FALSE(
+      unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"contents":[{"parts":[{"fileData":{}}]}]})")
+          .empty());
   CHECK_FALSE(unbounded(Shape::opaque, "/v1/anything", "{}").empty());
   const auto unread = read_model_call(Shape::openai, "POST", "/v1/responses", nullptr);
   CHECK(std::holds_alternative<Unbounded>(unread));
   const std::string none;
   CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::openai, "GET", "/v1/models", &none)));
   CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::none, "POST", "/x", &none)));
-  CHECK(std::holds_alternative<NoModelCall>(read_model_call(Shape::anthropic, "POST", "/v1/messages/count_tokens", &none)));
+  CHECK(std::holds_alternative<NoModelCall>(
+      read_model_call(Shape::anthropic, "POST", "/v1/messages/count_tokens", &none)));
 }
 
 TEST_CASE("what answers say was used, in one piece and in many") {
   for (const std::size_t step : {std::size_t{1}, std::size_t{7}, std::size_t{100'000}}) {
-    const auto chat = used(Shape::openai, false, R"({"id":"x","usage":{"prompt_tokens":10,"completion_tokens":5}})", step);
+    const auto chat =
+        used(Shape::openai, false, R"({"id":"x","usage":{"prompt_tokens":10,"completion_tokens":5}})", step);
     REQUIRE(chat);
     CHECK((chat->input == 10 && chat->output == 5));
     const auto response = used(Shape::openai, true,
                                "event: response.created\ndata: {\"response\":{\"usage\":null}}\n\n"
-                               "event: response.completed\r\ndata: {\"response\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":3}}}\r\n\r\n", step);
+                               "event: response.completed\r\ndata: "
+                               "{\"response\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":3}}}\r\n\r\n",
+                               step);
     REQUIRE(response);
     CHECK((response->input == 7 && response->output == 3));
-    const auto claude = used(Shape::anthropic, true,
-                             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":20,"
-                             "\"cache_creation_input_tokens\":4,\"cache_read_input_tokens\":1,\"output_tokens\":1}}}\n\n"
-                             "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":90}}\n\n", step);
+    const auto claude =
+        used(Shape::anthropic, true,
+             "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":20,"
+             "\"cache_creation_input_tokens\":4,\"cache_read_input_tokens\":1,\"output_tokens\":1}}}\n\n"
+             "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":90}}\n\n",
+             step);
     REQUIRE(claude);
     CHECK((claude->input == 25 && claude->output == 90 && claude->cache_writes == 4));
-    const auto gemini = used(Shape::gemini, true,
-                             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1}}\n\n"
-                             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":9,\"thoughtsTokenCount\":2}}\n\n", step);
+    const auto gemini = used(
+        Shape::gemini, true,
+        "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1}}\n\n"
+        "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":9,\"thoughtsTokenCount\":2}}\n\n",
+        step);
     REQUIRE(gemini);
     CHECK((gemini->input == 4 && gemini->output == 11));
     CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));

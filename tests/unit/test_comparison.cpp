@@ -32,8 +32,9 @@ Effect naive(const std::vector<Rule>& all, const Facts& facts) {
   bool matched = false;
   Effect effect = Effect::deny;
   for (const auto& one : all) {
-    const bool path = one.paths.empty() || std::any_of(one.paths.begin(), one.paths.end(),
-                                                       [&](const auto& pattern) { return pattern.matches(facts.path); });
+    const bool path = one.paths.empty() || std::any_of(one.paths.begin(), one.paths.end(), [&](const auto& pattern) {
+                        return pattern.matches(facts.path);
+                      });
     if (!path || !one.holds(facts)) continue;
     const auto found = one.effect_on(facts);
     effect = matched ? std::max(effect, found) : found;
@@ -64,7 +65,8 @@ Effect judge(const std::vector<Rule>& all, const Example& example) {
 
 TEST_CASE("witnesses: one for every way to match, and none that does not") {
   std::vector<http::PathPattern> patterns;
-  for (const char* text : {"/v1/**", "/v1/*/b", "/v1/a*", "/v1/ab/b", "/*"}) patterns.push_back(*http::PathPattern::parse(text));
+  for (const char* text : {"/v1/**", "/v1/*/b", "/v1/a*", "/v1/ab/b", "/*"})
+    patterns.push_back(*http::PathPattern::parse(text));
   const auto found = path_witnesses(patterns);
   CHECK(found.complete);
   for (const auto& witness : found.all) {
@@ -127,7 +129,8 @@ TEST_CASE("values, sizes, times, documents and history are told apart") {
 }
 
 TEST_CASE("claims are proved, or refuted with an example") {
-  const auto policy = rules(rule("effect='allow'\npaths=['/repos/**']") + rule("effect='deny'\nmethods=['DELETE']\npaths=['/repos/*/*']") +
+  const auto policy = rules(rule("effect='allow'\npaths=['/repos/**']") +
+                            rule("effect='deny'\nmethods=['DELETE']\npaths=['/repos/*/*']") +
                             rule("effect='approve'\nmethods=['PUT']"));
   CHECK(permitted(policy, claim("DELETE", "/repos/*/*"), true, "c", "h").widened.empty());
   const auto refuted = permitted(policy, claim("DELETE", "/repos/**"), true, "c", "h");
@@ -149,20 +152,27 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
   std::mt19937 random(42);
   const auto pick = [&](const std::vector<std::string>& list) { return list[random() % list.size()]; };
   const std::vector<std::string> patterns{"/a", "/b", "/a/*", "/a/**", "/**", "/a*", "/*/b", "/ab"};
-  const std::vector<std::string> bodies{"", "", "body={'/m'=['x']}", "body={'/m'=['x*','y']}", "body={'/m'={max=2}}", "body={'/m'={min=2,optional=true}}"};
+  const std::vector<std::string> bodies{"",
+                                        "",
+                                        "body={'/m'=['x']}",
+                                        "body={'/m'=['x*','y']}",
+                                        "body={'/m'={max=2}}",
+                                        "body={'/m'={min=2,optional=true}}"};
   const std::vector<std::string> methods{"", "methods=['GET']", "methods=['POST']"};
   const std::vector<std::string> effects{"allow", "allow", "approve", "deny"};
   const auto make = [&] {
     std::string text;
     for (auto count = 1 + random() % 4; count > 0; --count) {
-      text += rule("effect='" + pick(effects) + "'\npaths=['" + pick(patterns) + "']\n" + pick(methods) + "\n" + pick(bodies));
+      text += rule("effect='" + pick(effects) + "'\npaths=['" + pick(patterns) + "']\n" + pick(methods) + "\n" +
+                   pick(bodies));
     }
     return rules(text);
   };
   std::vector<Example> everything;
   for (const char* path : {"/", "/a", "/b", "/ab", "/c", "/a/b", "/a/a", "/c/b", "/a/b/c", "/a/", "/aa"}) {
     for (const char* method : {"GET", "POST", "DELETE"}) {
-      for (const char* body : {"", "{}", R"({"m":"x"})", R"({"m":"xy"})", R"({"m":"y"})", R"({"m":1})", R"({"m":2})", R"({"m":3})", R"({"m":null})", "no"}) {
+      for (const char* body : {"", "{}", R"({"m":"x"})", R"({"m":"xy"})", R"({"m":"y"})", R"({"m":1})", R"({"m":2})",
+                               R"({"m":3})", R"({"m":null})", "no"}) {
         Example example;
         example.method = method;
         example.path = path;

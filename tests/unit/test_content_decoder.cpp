@@ -32,8 +32,10 @@ Outcome decode(const std::vector<std::string>& codings, ByteView input, std::siz
 }  // namespace
 
 TEST_CASE("a zstd frame under brotli is complete, however it is cut") {
-  // A fuzzer's find: brotli hands on no bytes at all between two pieces, and zstd must not begin another frame for that.
-  const auto file = read_file(std::filesystem::path(AGENTVAULT_SOURCE_DIR) / "tests/fuzz/corpus/coding/frame_end", 4096);
+  // A fuzzer's find: brotli hands on no bytes at all between two pieces, and zstd must not begin another frame for
+  // that.
+  const auto file =
+      read_file(std::filesystem::path(AGENTVAULT_SOURCE_DIR) / "tests/fuzz/corpus/coding/frame_end", 4096);
   REQUIRE(file);
   const auto body = ByteView(*file).subspan(2);
   const auto whole = decode({"zstd", "br"}, body, body.size());

@@ -51,7 +51,8 @@ struct Posted {
   }
 };
 
-bool json_matches(const std::string& rule_lines, const std::string& body, const std::string& type = "application/json") {
+bool json_matches(const std::string& rule_lines, const std::string& body,
+                  const std::string& type = "application/json") {
   const Rule rule = rule_of(rule_lines);
   return rule.holds(Posted(rule, type, body).facts);
 }
@@ -76,11 +77,19 @@ TEST_CASE("body fields: what cannot be told fails rules that allow, and matches 
   CHECK(both(R"({"other":1})") == no);
   CHECK(both(R"({"deeper":{"model":"o4-x"}})") == no);
   for (const char* body : {
-           R"({"model":"gpt-5-mini","model":"gpt-5"})",   // twice
-           R"({"model":"gpt-5-mini","Model":"gpt-5"})",   // some readers fold case
-           R"({"Model":"gpt-5-mini"})", R"({"MODEL":"x"})",
-           R"({"model":1})", R"({"model":null})", R"({"model":["o4-x"]})", R"({"model":{"a":1}})",
-           R"({"model":"gpt-5-mini"} x)", R"({"model":"gpt-5-mini")", "", "nonsense", "\xef\xbb\xbf{\"model\":\"o4-x\"}",
+           R"({"model":"gpt-5-mini","model":"gpt-5"})",  // twice
+           R"({"model":"gpt-5-mini","Model":"gpt-5"})",  // some readers fold case
+           R"({"Model":"gpt-5-mini"})",
+           R"({"MODEL":"x"})",
+           R"({"model":1})",
+           R"({"model":null})",
+           R"({"model":["o4-x"]})",
+           R"({"model":{"a":1}})",
+           R"({"model":"gpt-5-mini"} x)",
+           R"({"model":"gpt-5-mini")",
+           "",
+           "nonsense",
+           "\xef\xbb\xbf{\"model\":\"o4-x\"}",
        }) {
     INFO(body);
     CHECK(both(body) == untold);
@@ -119,7 +128,8 @@ TEST_CASE("a compressed body, one that was not read, and none") {
 }
 
 TEST_CASE("numbers, flags, and values that may be missing") {
-  const std::string tokens = kAllow + std::string("body = { '/max_tokens' = { max = 100, min = 1, optional = true } }\n");
+  const std::string tokens =
+      kAllow + std::string("body = { '/max_tokens' = { max = 100, min = 1, optional = true } }\n");
   CHECK(json_matches(tokens, R"({"max_tokens":100})"));
   CHECK(json_matches(tokens, R"({"max_tokens":1e2})"));
   CHECK(json_matches(tokens, "{}"));
@@ -136,7 +146,8 @@ TEST_CASE("numbers, flags, and values that may be missing") {
 }
 
 TEST_CASE("query, headers and form: one value is an answer, two are none") {
-  const Rule query = rule_of(kAllow + std::string("query = { state = ['open', 'all'], page = { max = 3, optional = true } }\n"));
+  const Rule query =
+      rule_of(kAllow + std::string("query = { state = ['open', 'all'], page = { max = 3, optional = true } }\n"));
   const Rule denied = rule_of(kDeny + std::string("query = { state = ['closed'] }\n"));
   Posted posted(query, "", "");
   const auto ask = [&](const Rule& rule, const std::string& text) {
@@ -182,8 +193,8 @@ TEST_CASE("GraphQL: which kinds of operations stand in a document") {
   CHECK(graphql_operations("{ a(x: \"\"\" } mutation { \\\"\"\" \"\"\") }") == Found({query}));
   CHECK(graphql_operations("query A { a } mutation B { b } fragment F on T { c }") == Found({query, mutation}));
   CHECK(graphql_operations("subscription S { a }") == Found({subscription}));
-  for (const char* bad : {"", "fragment F on T { a }", "{ a", "{ a } }", "type T { a: Int }", "querymutation { a }", "{ a(x: \"b) }",
-                          "{ \xc3\xa4 }", "query", "query ( {a} ) ]"}) {
+  for (const char* bad : {"", "fragment F on T { a }", "{ a", "{ a } }", "type T { a: Int }", "querymutation { a }",
+                          "{ a(x: \"b) }", "{ \xc3\xa4 }", "query", "query ( {a} ) ]"}) {
     INFO(bad);
     CHECK_FALSE(graphql_operations(bad));
   }
@@ -253,7 +264,8 @@ effect = "deny"
 methods = ["POST"]
 paths = ["/pay/*"]
 hosts = ["*.example.org"]
-)").agents.front();
+)")
+                         .agents.front();
   const RuleSet rules(agent.rules);
   const auto decide = [&](const char* method, const char* path, const char* host) {
     Facts facts;
@@ -272,7 +284,8 @@ hosts = ["*.example.org"]
 }
 
 TEST_CASE("approve_when turns an allow into a question") {
-  const Rule rule = rule_of("effect = 'allow'\napprove_when = { first = ['path'], denials_per_minute = 3, hours = '22:00-06:00' }\n");
+  const Rule rule =
+      rule_of("effect = 'allow'\napprove_when = { first = ['path'], denials_per_minute = 3, hours = '22:00-06:00' }\n");
   const RuleSet rules({rule});
   CHECK(rules.asks_for_history());
   Facts facts;
@@ -301,7 +314,8 @@ methods = ["DELETE"]
 effect = "allow"
 credential = "openai"
 paths = ["/v1/responses"]
-)").agents.front();
+)")
+                         .agents.front();
   const std::vector<Rule> preset{rule_of(kAllow)};
   CHECK(rules_for(&agent, "openai", preset).size() == 2);
   CHECK(rules_for(&agent, "github", preset).size() == 2);
@@ -315,27 +329,45 @@ TEST_CASE("policy files are read strictly, and what is wrong is named with line 
   CHECK(complaint("version = 2\n").find("p.toml:1:11: ") == 0);
   CHECK(complaint("version = 1\ncolour = 'red'\n") == "p.toml:2:1: unknown key colour");
   CHECK(complaint("version = 1\n[agents.a]\nisolaton = 'off'\n") == "p.toml:3:1: unknown key isolaton");
-  CHECK(complaint("version = 1\n[[agents.a.rules]]\neffect = 'allow'\n  method = ['GET']\n") == "p.toml:4:3: unknown key method");
+  CHECK(complaint("version = 1\n[[agents.a.rules]]\neffect = 'allow'\n  method = ['GET']\n") ==
+        "p.toml:4:3: unknown key method");
   CHECK(complaint("version = 1\nversion = 1\n").find("p.toml:2:") == 0);
   const auto in_agent = [](const std::string& lines) { return complaint("version = 1\n[agents.a]\n" + lines + "\n"); };
-  for (const char* bad : {"isolation = 'loose'", "ttl = '5'", "ttl = 5", "egress = 'all'", "egress = ['a b']", "credentials = 'x'",
-                          "credentials = ['A']", "reach = ['x']", "publish = [0]", "publish = ['3000']", "budget = {}",
-                          "budget = { requests_per_day = -1 }", "budget = { usd_per_day = 'five' }", "budget = { usd_per_day = nan }",
-                          "budget = { tokens_per_day = 1.5 }", "credential_budget = { X = { requests_per_day = 1 } }",
-                          "approval_timeout = ''"}) {
+  for (const char* bad :
+       {"isolation = 'loose'", "ttl = '5'", "ttl = 5", "egress = 'all'", "egress = ['a b']", "credentials = 'x'",
+        "credentials = ['A']", "reach = ['x']", "publish = [0]", "publish = ['3000']", "budget = {}",
+        "budget = { requests_per_day = -1 }", "budget = { usd_per_day = 'five' }", "budget = { usd_per_day = nan }",
+        "budget = { tokens_per_day = 1.5 }", "credential_budget = { X = { requests_per_day = 1 } }",
+        "approval_timeout = ''"}) {
     INFO(bad);
     CHECK(in_agent(bad).find("p.toml:3:") == 0);
   }
-  const auto in_rule = [](const std::string& lines) { return complaint("version = 1\n[[agents.a.rules]]\n" + lines + "\n"); };
-  for (const char* bad : {"", "effect = 'maybe'", "effect = 'allow'\nmethods = []", "effect = 'allow'\nmethods = ['G ET']",
-                          "effect = 'allow'\npaths = ['x']", "effect = 'allow'\npaths = ['/a/**/b']", "effect = 'allow'\nhosts = ['a:80']",
-                          "effect = 'allow'\nbody = { model = ['x'] }", "effect = 'allow'\nbody = { '/m' = [] }",
-                          "effect = 'allow'\nbody = { '/m' = 'x' }", "effect = 'allow'\nbody = { '/m' = {} }",
-                          "effect = 'allow'\nbody = { '/m' = { max = 'x' } }", "effect = 'allow'\nbody = { '/m' = { most = 1 } }",
-                          "effect = 'allow'\nbody = {}", "effect = 'allow'\nheaders = { 'a b' = ['x'] }", "effect = 'allow'\ngraphql = ['x']",
-                          "effect = 'allow'\ngraphql = []", "effect = 'allow'\nmax_body = -1", "effect = 'allow'\nhours = '9-5'",
-                          "effect = 'allow'\ndays = ['someday']", "effect = 'deny'\napprove_when = { first = ['path'] }",
-                          "effect = 'allow'\napprove_when = {}", "effect = 'allow'\napprove_when = { first = ['x'] }",
+  const auto in_rule = [](const std::string& lines) {
+    return complaint("version = 1\n[[agents.a.rules]]\n" + lines + "\n");
+  };
+  for (const char* bad : {"",
+                          "effect = 'maybe'",
+                          "effect = 'allow'\nmethods = []",
+                          "effect = 'allow'\nmethods = ['G ET']",
+                          "effect = 'allow'\npaths = ['x']",
+                          "effect = 'allow'\npaths = ['/a/**/b']",
+                          "effect = 'allow'\nhosts = ['a:80']",
+                          "effect = 'allow'\nbody = { model = ['x'] }",
+                          "effect = 'allow'\nbody = { '/m' = [] }",
+                          "effect = 'allow'\nbody = { '/m' = 'x' }",
+                          "effect = 'allow'\nbody = { '/m' = {} }",
+                          "effect = 'allow'\nbody = { '/m' = { max = 'x' } }",
+                          "effect = 'allow'\nbody = { '/m' = { most = 1 } }",
+                          "effect = 'allow'\nbody = {}",
+                          "effect = 'allow'\nheaders = { 'a b' = ['x'] }",
+                          "effect = 'allow'\ngraphql = ['x']",
+                          "effect = 'allow'\ngraphql = []",
+                          "effect = 'allow'\nmax_body = -1",
+                          "effect = 'allow'\nhours = '9-5'",
+                          "effect = 'allow'\ndays = ['someday']",
+                          "effect = 'deny'\napprove_when = { first = ['path'] }",
+                          "effect = 'allow'\napprove_when = {}",
+                          "effect = 'allow'\napprove_when = { first = ['x'] }",
                           "effect = 'allow'\ncredential = 'A B'"}) {
     INFO(bad);
     CHECK(in_rule(bad).find("p.toml:") == 0);
@@ -390,7 +422,8 @@ Decision naive(const std::vector<Rule>& rules, const Facts& facts) {
   Decision decision;
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const auto& paths = rules[i].paths;
-    const bool path = paths.empty() || std::any_of(paths.begin(), paths.end(), [&](const auto& p) { return p.matches(facts.path); });
+    const bool path =
+        paths.empty() || std::any_of(paths.begin(), paths.end(), [&](const auto& p) { return p.matches(facts.path); });
     if (!path || !rules[i].holds(facts)) continue;
     const auto effect = rules[i].effect_on(facts);
     if (!decision.rule || effect > decision.effect) decision = {effect, i + 1};

@@ -1,15 +1,15 @@
 #include <map>
 
 #include "base/error.hpp"
-#include "policy/egress.hpp"
 #include "broker/json_body.hpp"
 #include "catch.hpp"
 #include "net/origin.hpp"
 #include "net/outer_proxy.hpp"
+#include "policy/egress.hpp"
 
 using namespace agentvault;
-using policy::Egress;
 using net::OuterProxy;
+using policy::Egress;
 
 namespace {
 

@@ -1,4 +1,5 @@
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -100,35 +101,78 @@ TEST_CASE("each caveat restricts, and all must hold") {
   CHECK(first_unmet(contradiction, facts(1, "github", "GET", "/v1/models")));
 }
 
-TEST_CASE("attenuating never widens: random chains against random requests") {
+TEST_CASE("attenuating never widens: random chains against random requests, and against a model of them") {
   std::mt19937 random(7);
   const SecretBytes key = random_secret(32);
-  const char* credentials[] = {"a", "b"};
+  const char* credentials[] = {"a", "b", ""};
   const char* methods[] = {"GET", "POST", "PUT"};
   const char* paths[] = {"/x", "/x/y", "/z"};
-  const auto any_caveat = [&]() -> Caveat {
-    switch (random() % 4) {
-      case 0:
-        return NotAfter{random() % 4};
-      case 1:
-        return Credential{credentials[random() % 2]};
-      case 2:
-        return Methods{{methods[random() % 3], methods[random() % 3]}};
+  struct Asked {
+    std::uint64_t now;
+    std::string credential, method, path;
+  };
+  // What each link says, in the words of schemas/token.md.
+  using Holds = std::function<bool(const Asked&)>;
+  struct Link {
+    Caveat caveat;
+    Holds holds;
+    std::optional<std::uint64_t> depth;
+  };
+  const auto any_link = [&]() -> Link {
+    const auto always = [](const Asked&) { return true; };
+    switch (random() % 8) {
+      case 0: {
+        const std::uint64_t end = random() % 4;
+        return {NotAfter{end}, [=](const Asked& asked) { return asked.now <= end; }, std::nullopt};
+      }
+      case 1: {
+        const std::string name = credentials[random() % 3];
+        return {Credential{name}, [=](const Asked& asked) { return asked.credential == name; }, std::nullopt};
+      }
+      case 2: {
+        const std::string name = methods[random() % 3];
+        return {Methods{{name, "GET"}},
+                [=](const Asked& asked) { return asked.method == name || asked.method == "GET"; }, std::nullopt};
+      }
+      case 3:
+        return {Paths{{pattern("/x/**"), pattern("/z")}},
+                [](const Asked& asked) { return asked.path.starts_with("/x/") || asked.path == "/z"; }, std::nullopt};
+      case 4:
+        return {Credentials{{"a", "b"}}, [](const Asked& asked) { return !asked.credential.empty(); }, std::nullopt};
+      case 5: {
+        const std::uint64_t left = random() % 3;
+        return {Depth{left}, always, left};
+      }
+      case 6:
+        return {Budget{random() % 3}, always, std::nullopt};
       default:
-        return Paths{{pattern(random() % 2 ? "/x/**" : "/x"), pattern(paths[random() % 3])}};
+        return {Delegation{random_bytes(kDelegationIdSize)}, always, std::nullopt};
     }
   };
   for (int round = 0; round < 300; ++round) {
     Token token = mint(key, 1, random_bytes(8), {});
-    for (int link = 0; link < 5; ++link) {
-      const Token narrower = attenuate(token, {any_caveat()});
+    std::vector<Link> links;
+    for (int count = 0; count < 6; ++count) {
+      links.push_back(any_link());
+      const Token narrower = attenuate(token, {links.back().caveat});
       REQUIRE(verify(key, narrower));
+      REQUIRE(decode(encode(narrower)));
       for (const auto* credential : credentials)
         for (const auto* method : methods)
           for (const auto* path : paths)
             for (std::uint64_t now = 0; now < 4; ++now) {
-              const auto f = facts(now, credential, method, path);
-              if (!first_unmet(narrower, f)) REQUIRE_FALSE(first_unmet(token, f));
+              const Asked asked{now, credential, method, path};
+              bool modelled = true;
+              for (std::size_t i = 0; i < links.size(); ++i) {
+                modelled = modelled && links[i].holds(asked);
+                std::uint64_t behind = 0;
+                for (std::size_t k = i + 1; k < links.size(); ++k)
+                  behind += std::holds_alternative<Delegation>(links[k].caveat);
+                if (links[i].depth) modelled = modelled && behind <= *links[i].depth;
+              }
+              const bool holds = !first_unmet(narrower, facts(now, credential, method, path));
+              REQUIRE(holds == modelled);
+              if (holds) REQUIRE_FALSE(first_unmet(token, facts(now, credential, method, path)));
             }
       token = narrower;
     }
