@@ -217,7 +217,8 @@ using Named = std::map<std::string, std::vector<const Values*>>;
 void collect(Named& all, const std::map<std::string, Values>& of_rule) {
   for (const auto& [name, values] : of_rule) {
     auto& list = all[name];
-    const bool known = std::any_of(list.begin(), list.end(), [&](const auto* other) { return *other == values; });
+    const bool known =
+        std::any_of(list.begin(), list.end(), [&wanted = values](const auto* other) { return *other == wanted; });
     if (!known) list.push_back(&values);
   }
 }
