@@ -33,8 +33,8 @@ fs::path policy_file_path(const std::string& name) {
 PolicyFile read_policy_file(const std::string& name) {
   PolicyFile file{policy_file_path(name), "", {}};
   std::error_code error;
-  if (fs::is_directory(file.path, error)) {
-    throw Error(ErrorKind::usage, printable(file.path.string()) + " is a folder", "name the file in it");
+  if (fs::exists(file.path, error) && !fs::is_regular_file(file.path, error)) {
+    throw Error(ErrorKind::usage, printable(file.path.string()) + " is no regular file", "name the file");
   }
   const auto contents = read_file(file.path, policy::kMaxDocument);
   if (!contents)

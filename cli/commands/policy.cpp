@@ -94,10 +94,10 @@ int show_all(const Arguments& a, const std::vector<store::PolicyRow>& policies) 
   for (const auto& row : policies) {
     std::string state = "applied";
     if (!row.path.empty()) {
-      const auto contents = read_file(row.path, policy::kMaxDocument);
-      state = !contents                        ? "trusted; the file is gone"
-              : as_text(*contents) == row.text ? "trusted"
-                                               : "trusted; the file was changed";
+      std::error_code error;
+      state = session::is_as_trusted(row)                ? "trusted"
+              : std::filesystem::exists(row.path, error) ? "trusted; the file was changed"
+                                                         : "trusted; the file is gone";
     }
     const auto agents =
         row.agent.empty() ? join(names_of(policy::parse_document(row.text, "the vault's policy")), ", ") : row.agent;

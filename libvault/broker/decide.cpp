@@ -31,18 +31,24 @@ std::string judged_path(const Request& request) {
   return request.grant != nullptr ? request.target.path : std::string();
 }
 
-/// Only what was collected can be read.
+/// Only what was collected can be read; what a WebSocket will carry cannot.
 policy::Content content_of(const Request& request, const policy::RuleSet& rules, const std::string& path) {
-  if (!rules.asks_for_body() || !request.has_body()) return {};
-  policy::Questions questions = rules.questions(request.head.method, path);
+  if (!rules.asks_for_body() || (!request.has_body() && !request.websocket)) return {};
+  const policy::Questions questions = rules.questions(request.head.method, path);
   return {request.head.fields, request.collected ? &request.body : nullptr, questions};
 }
 
 std::optional<std::uint64_t> body_size(const Request& request) {
+  if (request.websocket) return std::nullopt;
   if (request.collected) return request.body.size();
   if (!request.has_body()) return 0;
   const auto& framing = request.head.framing;
   return framing.kind == http::Framing::Kind::length ? std::optional(framing.length) : std::nullopt;
+}
+
+/// One that nobody here looks into.
+bool is_tunnel(const Request& request) {
+  return request.head.method == "CONNECT";
 }
 
 policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const Request& request,
@@ -61,7 +67,7 @@ policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const 
   if (rules.asks_for_history()) {
     facts.history = session.history().of(facts.credential, facts.host, facts.path, SessionHistory::Clock::now());
   }
-  return rules.decide(facts);
+  return is_tunnel(request) ? rules.decide_tunnel(facts) : rules.decide(facts);
 }
 
 /// Where a preset lets %2F stand for a character, what a rule takes away is taken away from both readings.

@@ -21,8 +21,7 @@ constexpr std::uint64_t kMostCount = 1'000'000'000'000;
 constexpr double kCacheWriteFactor = 2;  // of the input's price, the dearest that is known
 constexpr std::size_t kMostPending = std::size_t{4} << 20;
 
-/// Where a request says how much it wants at most, and how often.
-constexpr std::array kLimits{"max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"};
+/// How often a request wants to be answered.
 constexpr std::array kMultipliers{"n", "best_of", "candidateCount"};
 /// What brings in more than the request holds: settings of the whole request, parts of a message, tools that the
 /// provider runs, and what "type" says of parts. Tools that the agent runs itself are "function" and "custom".
@@ -43,9 +42,20 @@ bool lists(const List& list, std::string_view name) {
   return std::any_of(list.begin(), list.end(), [&](const char* entry) { return name == entry; });
 }
 
+/// Where a request says how much it wants at most.
+enum class Limit { max_tokens, chat, max_output_tokens, generation_config };
+
+Limit limit_of(Shape shape, const std::string& path) {
+  if (shape == Shape::gemini) return Limit::generation_config;
+  if (path.ends_with("/responses")) return Limit::max_output_tokens;
+  return path.ends_with("/chat/completions") ? Limit::chat : Limit::max_tokens;
+}
+
 /// Looks through a whole request.
 class RequestWalker final : public http::JsonWalker {
  public:
+  explicit RequestWalker(Limit limit) : limit_(limit) {}
+
   std::string model;
   std::uint64_t images = 0;
   std::uint64_t output = 0;  // 0: not said
@@ -63,6 +73,21 @@ class RequestWalker final : public http::JsonWalker {
     if (lists(kFreeFormAtTop, levels().front().name)) return true;
     return std::any_of(levels().begin() + 1, levels().end(),
                        [](const Level& level) { return lists(kFreeForm, level.name); });
+  }
+
+  /// Only what this service obeys: a limit that it ignores would bound nothing.
+  bool is_limit() const {
+    switch (limit_) {
+      case Limit::max_tokens:
+        return at_top() && name() == "max_tokens";
+      case Limit::chat:
+        return at_top() && (name() == "max_tokens" || name() == "max_completion_tokens");
+      case Limit::max_output_tokens:
+        return at_top() && name() == "max_output_tokens";
+      case Limit::generation_config:
+        return in_generation_config() && name() == "maxOutputTokens";
+    }
+    return false;
   }
 
   bool reject(std::string reason) {
@@ -96,7 +121,7 @@ class RequestWalker final : public http::JsonWalker {
   bool on_number(double number) override {
     if (levels().empty()) return refuse("it is no JSON object");
     const bool counts = at_top() || in_generation_config();
-    if (counts && lists(kLimits, name())) {
+    if (is_limit()) {
       if (!(number >= 0)) return reject("an odd limit");
       output = std::max(output, static_cast<std::uint64_t>(std::min(std::ceil(number), 1e12)));
     }
@@ -125,6 +150,7 @@ class RequestWalker final : public http::JsonWalker {
                          lists(kOutsideParts, name());
     return outside ? reject("\"" + name() + "\"") : true;
   }
+  Limit limit_;
 };
 
 /// "/v1beta/models/gemini-2.5-pro:generateContent": model and method.
@@ -226,7 +252,7 @@ std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(Shape shape, con
   if (kind == Kind::free) return NoModelCall{};
   if (kind == Kind::unknown) return Unbounded{"what requests like this use is not known"};
   if (body == nullptr) return Unbounded{"the body is too large to be read"};
-  RequestWalker walker;
+  RequestWalker walker(limit_of(shape, path));
   if (!http::walk_json(*body, walker)) {
     return Unbounded{"the body cannot be read" + (walker.reason().empty() ? "" : ": " + walker.reason())};
   }
@@ -252,10 +278,11 @@ std::uint64_t cost_of(const ModelTokens& tokens, const provider::Price& price) {
 
 void UsageReader::feed(ByteView bytes) {
   if (overflowed_) return;
+  const std::size_t searched = pending_.size();
   pending_ += as_text(bytes);
   if (event_stream_) {
     std::size_t begin = 0;
-    for (auto end = pending_.find('\n'); end != std::string::npos; end = pending_.find('\n', begin)) {
+    for (auto end = pending_.find('\n', searched); end != std::string::npos; end = pending_.find('\n', begin)) {
       read_line(std::string_view(pending_).substr(begin, end - begin));
       begin = end + 1;
     }
@@ -284,6 +311,8 @@ void UsageReader::read_message(std::string_view text) {
   const auto found = usage_in(shape_, *first);
   if (!found) return;
   if (!tokens_) tokens_ = ModelTokens();
+  // What Anthropic's first event says is not yet what was used.
+  final_ = final_ || shape_ != Shape::anthropic || !event_stream_ || member(*first, "message") == nullptr;
   // Streams say it in parts, each of which only grows.
   tokens_->input = std::max(tokens_->input, found->input);
   tokens_->output = std::max(tokens_->output, found->output);
@@ -299,7 +328,7 @@ std::optional<ModelTokens> UsageReader::finish() {
     read_message(pending_);
   }
   pending_.clear();
-  return tokens_;
+  return final_ ? tokens_ : std::nullopt;
 }
 
 }  // namespace agentvault::broker

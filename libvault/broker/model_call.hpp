@@ -55,6 +55,7 @@ class UsageReader {
   provider::Metering::Shape shape_;
   bool event_stream_;
   bool overflowed_ = false;
+  bool final_ = false;   // what was said is of the whole answer
   std::string pending_;  // of the document, or of a line
   std::string event_;    // data of the current event
   std::optional<ModelTokens> tokens_;

@@ -41,6 +41,9 @@ std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request,
   if (!any(scopes, limits_models)) return std::nullopt;
   const auto& metering = request.grant->metering;
   const bool read = request.collected || !request.has_body();
+  if (request.websocket && metering.shape != provider::Metering::Shape::none) {
+    return unbounded("what goes through a WebSocket is not read");
+  }
   const auto call =
       read_model_call(metering.shape, request.head.method, request.target.path, read ? &request.body : nullptr);
   if (std::holds_alternative<NoModelCall>(call)) return std::nullopt;

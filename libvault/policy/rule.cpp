@@ -158,6 +158,15 @@ bool Rule::holds(const Facts& facts) const {
   return match == Match::yes || (match == Match::unknown && effect != Effect::allow);
 }
 
+bool Rule::may_be_about_tunnel(const Facts& facts) const {
+  if (!concerns(facts.credential) || !has_host(facts.host) || (hours && !hours->holds(facts.time))) return false;
+  // A rule about every host is one about requests that can be read.
+  if (effect != Effect::allow)
+    return !hosts.empty() ||
+           (methods.empty() && paths.empty() && !questions().body && query.empty() && headers.empty());
+  return methods.empty() && paths.empty() && query.empty() && headers.empty() && !questions().body;
+}
+
 Effect Rule::effect_on(const Facts& facts) const {
   return effect == Effect::allow && approve_when && approve_when->holds(facts) ? Effect::approve : effect;
 }

@@ -73,6 +73,8 @@ struct Rule {
   bool has_host(std::string_view host) const;
   /// Everything but the path. What cannot be told counts against the request.
   bool holds(const Facts& facts) const;
+  /// The same for a tunnel to facts.host, into which nobody looks.
+  bool may_be_about_tunnel(const Facts& facts) const;
   /// What follows if it does.
   Effect effect_on(const Facts& facts) const;
   Questions questions() const;

@@ -29,6 +29,17 @@ Decision RuleSet::decide(const Facts& facts) const {
   return decision;
 }
 
+Decision RuleSet::decide_tunnel(const Facts& facts) const {
+  Decision decision;
+  for (std::size_t i = 0; i < rules_.size(); ++i) {
+    const Rule& rule = rules_[i];
+    if (!rule.may_be_about_tunnel(facts)) continue;
+    const auto effect = rule.effect_on(facts);
+    if (!decision.rule || effect > decision.effect) decision = {effect, i + 1};
+  }
+  return decision;
+}
+
 Questions RuleSet::questions(std::string_view method, std::string_view path) const {
   std::vector<std::uint32_t> candidates;
   index_.match(path, candidates);

@@ -27,6 +27,9 @@ class RuleSet {
   explicit RuleSet(std::vector<Rule> rules);
 
   Decision decide(const Facts& facts) const;
+  /// For a tunnel, of which only host and credential are known: a rule that names hosts and does not allow matches
+  /// whatever else it says, one that allows only when it says nothing else.
+  Decision decide_tunnel(const Facts& facts) const;
   /// What has to be known of the body of such a request.
   Questions questions(std::string_view method, std::string_view path) const;
   /// Whether any rule asks for one.

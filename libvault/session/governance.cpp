@@ -73,6 +73,17 @@ fs::path nearest_policy_file(const fs::path& folder) {
   return {};
 }
 
+bool is_as_trusted(const store::PolicyRow& row) {
+  std::error_code error;
+  if (!fs::is_regular_file(row.path, error)) return false;
+  try {
+    const auto contents = read_file(row.path, policy::kMaxDocument);
+    return contents && as_text(*contents) == row.text;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::string remark_on_policy_file(const fs::path& folder, const std::string& agent,
                                   const std::vector<store::PolicyRow>& policies) {
   const auto file = nearest_policy_file(folder);
@@ -80,12 +91,7 @@ std::string remark_on_policy_file(const fs::path& folder, const std::string& age
   const auto* row = find(policies, file.string(), agent);
   const std::string next = ": \"agentvault policy trust\" lets it count";
   if (row == nullptr) return printable(file.string()) + " is not trusted for " + agent + ", and does not count" + next;
-  std::optional<Bytes> contents;
-  try {
-    contents = read_file(file, policy::kMaxDocument);
-  } catch (const Error&) {
-  }
-  if (contents && as_text(*contents) == row->text) return {};
+  if (is_as_trusted(*row)) return {};
   return printable(file.string()) + " was changed since it was trusted; what was trusted counts" + next;
 }
 

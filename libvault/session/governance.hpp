@@ -33,6 +33,9 @@ Governance governance_of(const std::vector<store::PolicyRow>& policies, const st
 /// The nearest policy file above a folder, trusted or not; "" when there is none.
 std::filesystem::path nearest_policy_file(const std::filesystem::path& folder);
 
+/// Whether the file holds exactly what was trusted. What is no regular file (an agent could put a pipe there) does not.
+bool is_as_trusted(const store::PolicyRow& row);
+
 /// What a person should know of it: "" when it is the one that counts, as it stands there.
 std::string remark_on_policy_file(const std::filesystem::path& folder, const std::string& agent,
                                   const std::vector<store::PolicyRow>& policies);

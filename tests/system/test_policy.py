@@ -177,7 +177,7 @@ reach = ["5432"]
         for command in ("check", "trust"):
             self.refused(self.in_project("policy", command), 2, "agentvault.toml:3:1: unknown key isolaton", "man agentvault-policy")
         self.refused(self.v.run("policy", "check", self.folder / "gone.toml"), 3, "there is no file", "path")
-        self.refused(self.v.run("policy", "check", self.project), 2, "is a folder")
+        self.refused(self.v.run("policy", "check", self.project), 2, "is no regular file")
         self.refused(self.v.run("policy", "apply"), 2, "apply takes a file")
         other = self.folder / "other.toml"
         other.write_text(ALLOW_A)
@@ -188,6 +188,14 @@ reach = ["5432"]
         self.refused(self.in_project("policy", "check"), 1, "")
         done = self.ok(self.v.run("policy", "check", self.write(ALLOW_A.replace("rules]]", "rules]]\ncredential = 'unknown'"))))
         self.assertIn("the vault has no credential named unknown", done.err)
+
+    def test_a_pipe_in_its_place_makes_nobody_wait(self):
+        self.trust(ALLOW_A)
+        (self.project / "agentvault.toml").unlink()
+        os.mkfifo(self.project / "agentvault.toml")
+        self.assertIn("was changed since it was trusted", self.ok(self.in_project("exec", "--", "true")).err)
+        self.refused(self.in_project("policy", "check"), 2, "is no regular file")
+        self.assertIn("the file was changed", self.in_project("policy", "show", "--all").out)
 
     def test_explain(self):
         self.trust(ALLOW_A + '[[agents.default.rules]]\neffect = "allow"\nmethods = ["POST"]\nbody = { "/model" = ["m*"] }\n')
@@ -280,6 +288,16 @@ body    = { "/a" = [1] }
                 f"Content-Type: application/json\r\nContent-Length: {len(large)}\r\nExpect: 100-continue\r\n\r\n")
         self.assertIn(b" 403 ", s.raw(head.encode()).split(b"\r\n")[0])
 
+    def test_what_a_websocket_will_carry_counts_against_it(self):
+        rule = "[[agents.default.rules]]\neffect = '%s'\nbody = { '/model' = ['%s'] }\n"
+        socket = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
+        self.trust("version = 1\n" + rule % ("allow", "*"))
+        s = self.session_in(self.project)
+        self.assert_denied(s, "/ws", headers=socket)
+        self.trust("version = 1\n[[agents.default.rules]]\neffect = 'allow'\n" + rule % ("deny", "large"))
+        self.assert_denied(s, "/ws", headers=socket)
+        self.assertEqual(self.u.requests, [])
+
     def test_rules_without_a_credential_take_hosts_away(self):
         self.trust("""
 version = 1
@@ -298,6 +316,27 @@ hosts  = ["other.example"]
         self.assertEqual(status(f"localhost:{plain.port}"), 200)
         self.assertEqual(status("other.example:443"), 403)
         self.assertEqual(status("third.example:443"), 403)
+        # Into a tunnel nobody looks: what denies a part of a host denies tunnels to it, what is about no host does not.
+        self.trust("""
+version = 1
+[agents.default]
+egress = ["localhost"]
+[[agents.default.rules]]
+effect  = "deny"
+methods = ["DELETE"]
+""")
+        self.assertEqual(status(f"localhost:{plain.port}"), 200)
+        self.trust("""
+version = 1
+[agents.default]
+egress = ["localhost"]
+[[agents.default.rules]]
+effect  = "deny"
+hosts   = ["localhost"]
+methods = ["DELETE"]
+paths   = ["/x"]
+""")
+        self.assertEqual(status(f"localhost:{plain.port}"), 403)
 
 
 class LiveTest(PolicyTest):

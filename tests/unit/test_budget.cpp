@@ -186,6 +186,10 @@ TEST_CASE("the most that a request to a model can use") {
   CHECK(chat.most.output == 150);
   CHECK(chat.most.input >= 60);
   CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","input":"hi"})").most.output == 131'072);
+  // A limit that the service ignores is none.
+  CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","max_tokens":1})").most.output == 131'072);
+  CHECK(call_of(Shape::anthropic, "/v1/messages", R"({"model":"c","max_output_tokens":1})").most.output == 131'072);
+  CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").most.output == 131'072);
   CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
   CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
                 R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})")
@@ -275,6 +279,9 @@ TEST_CASE("what answers say was used, in one piece and in many") {
     CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));
     CHECK_FALSE(used(Shape::openai, false, R"({"text":"\"usage\":{\"prompt_tokens\":1}"})", step));
     CHECK_FALSE(used(Shape::openai, false, "{\"usage\":", step));
+    // A stream that ended after its first event did not say what it used.
+    CHECK_FALSE(used(Shape::anthropic, true,
+                     "data: {\"message\":{\"usage\":{\"input_tokens\":20,\"output_tokens\":1}}}\n\n", step));
     CHECK_FALSE(used(Shape::opaque, false, R"({"usage":{"prompt_tokens":10}})", step));
   }
   CHECK_FALSE(used(Shape::openai, false, R"({"usage":{"prompt_tokens":10}})" + std::string(5 << 20, ' '), 65536));
