@@ -372,6 +372,8 @@ void ClientConnection::refuse(const Refusal& refusal, bool keep_alive) {
 }
 
 void ClientConnection::next_request(bool keep_alive) {
+  context_.collected -= collected_;
+  collected_ = 0;
   if (!keep_alive) return close_after_sending();
   state_ = State::head;
   arm_timer();

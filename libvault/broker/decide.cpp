@@ -32,10 +32,11 @@ std::string judged_path(const Request& request) {
 }
 
 /// Only what was collected can be read; what a WebSocket will carry cannot.
-policy::Content content_of(const Request& request, const policy::RuleSet& rules, const std::string& path) {
+policy::Content content_of(const Request& request, const policy::RuleSet& rules, const http::Fields& fields,
+                           const std::string& path) {
   if (!rules.asks_for_body() || (!request.has_body() && !request.websocket)) return {};
   const policy::Questions questions = rules.questions(request.head.method, path);
-  return {request.head.fields, request.collected ? &request.body : nullptr, questions};
+  return {fields, request.collected ? &request.body : nullptr, questions};
 }
 
 std::optional<std::uint64_t> body_size(const Request& request) {
@@ -53,14 +54,17 @@ bool is_tunnel(const Request& request) {
 
 policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const Request& request,
                      const std::string& path, std::chrono::system_clock::time_point now) {
-  const auto content = content_of(request, rules, path);
+  // As they will be forwarded: without what Connection names.
+  http::Fields fields = request.head.fields;
+  http::remove_hop_by_hop(fields);
+  const auto content = content_of(request, rules, fields, path);
   policy::Facts facts;
   facts.credential = request.credential();
   facts.host = request.upstream.host;
   facts.method = request.head.method;
   facts.path = path;
   facts.query = request.target.has_query ? &request.target.query : nullptr;
-  facts.fields = &request.head.fields;
+  facts.fields = &fields;
   facts.content = &content;
   facts.body_size = body_size(request);
   facts.time = policy::LocalTime::of(now);
@@ -93,7 +97,17 @@ Judgement decide_egress(SessionState& session, const policy::Egress& egress, con
   }
   // What is open otherwise, a rule can take away. Of a tunnel only the host is known.
   const auto& rules = session.bare_rules();
-  const auto decision = ask(session, rules, request, request.target.path, now);
+  std::string path = request.target.path;
+  if (!is_tunnel(request) && !rules.rules().empty()) {
+    // It is forwarded as it was sent, and so must have one reading.
+    const auto parsed = http::parse_target(path);
+    if (const auto* bad = std::get_if<http::BadTarget>(&parsed)) {
+      return {"", Refusal{400, "bad_target", "the request target is refused: " + bad->reason,
+                          "send the path in its plain, normal form"}};
+    }
+    path = std::get<http::Target>(parsed).path;
+  }
+  const auto decision = ask(session, rules, request, path, now);
   if (!decision.rule || decision.allowed()) return {"egress " + egress.text(), std::nullopt};
   const auto reason = rules.explain(decision);
   if (decision.effect == policy::Effect::approve) return {reason, std::nullopt, true};

@@ -86,6 +86,9 @@ void Exchange::end_body(const http::Fields& trailers) {
     passed_on.remove(name);
   }
   http::remove_hop_by_hop(passed_on);
+  // What a rule looks at was judged in the head.
+  const auto& rules = request_.grant != nullptr ? request_.grant->rules : session_.bare_rules();
+  std::erase_if(passed_on.list(), [&](const auto& field) { return rules.names_header(field.name); });
   std::erase_if(passed_on.list(),
                 [](const auto& field) { return holds_token(field.value) || holds_token(field.name); });
   std::string last;

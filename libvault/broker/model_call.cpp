@@ -22,19 +22,22 @@ constexpr double kCacheWriteFactor = 2;  // of the input's price, the dearest th
 constexpr std::size_t kMostPending = std::size_t{4} << 20;
 
 /// How often a request wants to be answered.
-constexpr std::array kMultipliers{"n", "best_of", "candidateCount"};
+constexpr std::array kMultipliers{"n", "best_of", "candidateCount", "candidate_count"};
 /// What brings in more than the request holds: settings of the whole request, parts of a message, tools that the
 /// provider runs, and what "type" says of parts. Tools that the agent runs itself are "function" and "custom".
-constexpr std::array kOutsideSettings{"previous_response_id", "conversation", "cachedContent", "web_search_options",
-                                      "mcp_servers",          "container",    "prediction"};
+constexpr std::array kOutsideSettings{
+    "previous_response_id", "conversation", "cachedContent", "cached_content", "web_search_options",
+    "mcp_servers",          "container",    "prediction",    "models",         "plugins",
+    "search_parameters",    "web_search",   "modalities",    "audio",          "speed"};
 constexpr std::array kOutsideParts{"fileData", "file_data", "file_id", "file_url"};
-constexpr std::array kOutsideTools{"googleSearch", "google_search", "googleSearchRetrieval", "urlContext",
-                                   "url_context",  "codeExecution", "code_execution"};
-constexpr std::array kOutsideTypes{"document",       "input_file",      "file", "input_audio", "video_url",
-                                   "item_reference", "container_upload"};
+constexpr std::array kOutsideTypes{"document", "input_file", "file",           "input_audio",     "audio_url",
+                                   "video",    "video_url",  "item_reference", "container_upload"};
+constexpr std::array kImageTypes{"image", "image_url", "input_image", "computer_screenshot"};
+/// The tools of Gemini's that the agent runs itself.
+constexpr std::array kOwnTools{"functionDeclarations", "function_declarations"};
 /// Members whose contents are the agent's own: schemas of tools, and what they were called with.
-constexpr std::array kFreeForm{"input",  "input_schema", "parameters", "args",     "arguments",
-                               "schema", "json_schema",  "metadata",   "response", "functionResponse"};
+constexpr std::array kFreeForm{"input",  "input_schema", "parameters", "args",    "arguments",
+                               "schema", "json_schema",  "metadata",   "response"};
 constexpr std::array kFreeFormAtTop{"metadata", "response_format", "text"};
 
 template <class List>
@@ -54,7 +57,7 @@ Limit limit_of(Shape shape, const std::string& path) {
 /// Looks through a whole request.
 class RequestWalker final : public http::JsonWalker {
  public:
-  explicit RequestWalker(Limit limit) : limit_(limit) {}
+  explicit RequestWalker(Limit limit) : gemini_(limit == Limit::generation_config), limit_(limit) {}
 
   std::string model;
   std::uint64_t images = 0;
@@ -66,14 +69,18 @@ class RequestWalker final : public http::JsonWalker {
  private:
   const std::string& name() const { return levels().back().name; }
   bool at_top() const { return levels().size() == 1; }
-  bool in_generation_config() const { return levels().size() == 2 && levels()[0].name == "generationConfig"; }
-  bool in_tool() const { return levels().size() == 3 && levels()[0].name == "tools" && !levels()[1].is_object; }
-
-  bool is_free_form() const {
-    if (lists(kFreeFormAtTop, levels().front().name)) return true;
-    return std::any_of(levels().begin() + 1, levels().end(),
-                       [](const Level& level) { return lists(kFreeForm, level.name); });
+  bool in_generation_config() const {
+    return levels().size() == 2 && (levels()[0].name == "generationConfig" || levels()[0].name == "generation_config");
   }
+  bool in_tool() const { return levels().size() == 3 && levels()[0].name == "tools"; }
+
+  /// Whether this is inside of something that is the agent's own business. What begins such a part is remembered, so
+  /// that deep ones cost no more than others.
+  bool is_free_form() {
+    if (levels().size() <= free_depth_) free_depth_ = 0;
+    return free_depth_ > 0 || begins_free_form();
+  }
+  bool begins_free_form() const { return at_top() ? lists(kFreeFormAtTop, name()) : lists(kFreeForm, name()); }
 
   /// Only what this service obeys: a limit that it ignores would bound nothing.
   bool is_limit() const {
@@ -85,7 +92,7 @@ class RequestWalker final : public http::JsonWalker {
       case Limit::max_output_tokens:
         return at_top() && name() == "max_output_tokens";
       case Limit::generation_config:
-        return in_generation_config() && name() == "maxOutputTokens";
+        return in_generation_config() && (name() == "maxOutputTokens" || name() == "max_output_tokens");
     }
     return false;
   }
@@ -97,22 +104,27 @@ class RequestWalker final : public http::JsonWalker {
 
   bool on_text(const std::string& text) override {
     if (levels().empty()) return refuse("it is no JSON object");
+    if (is_free_form()) return true;
     if (at_top() && name() == "model") model = text;
     if (at_top() && name() == "service_tier" && text == "priority") return reject("a dearer service tier");
-    if (is_free_form()) return true;
+    if (is_limit() || is_multiplier()) return reject("an odd limit");
     if (name() == "type") return on_type(text);
     if (name() == "mimeType" || name() == "mime_type")
       return text.starts_with("image/") ? count_image() : reject("a file");
     return on_other();
   }
+  bool is_multiplier() const { return (at_top() || in_generation_config()) && lists(kMultipliers, name()); }
   bool on_type(const std::string& text) {
-    // Anthropic's own client tools are run by the agent.
-    const bool own =
-        text == "function" || text == "custom" || text.starts_with("bash_") || text.starts_with("text_editor_");
-    if (in_tool() && !own) return reject("a tool that the provider runs");
+    if (in_tool() && !is_own_tool(text)) return reject("a tool that the provider runs");
     if (lists(kOutsideTypes, text)) return reject("\"" + printable(text, 40) + "\"");
-    if (text == "image" || text == "image_url" || text == "input_image") return count_image();
-    return true;
+    return lists(kImageTypes, text) ? count_image() : true;
+  }
+  /// Anthropic's own client tools, such as bash_20250124, are run by the agent as well.
+  static bool is_own_tool(std::string_view type) {
+    for (const std::string_view prefix : {"bash_", "text_editor_"}) {
+      if (type.starts_with(prefix) && parse_unsigned(type.substr(prefix.size()))) return true;
+    }
+    return type == "function" || type == "custom";
   }
   bool count_image() {
     ++images;
@@ -120,12 +132,12 @@ class RequestWalker final : public http::JsonWalker {
   }
   bool on_number(double number) override {
     if (levels().empty()) return refuse("it is no JSON object");
-    const bool counts = at_top() || in_generation_config();
+    if (is_free_form()) return true;
     if (is_limit()) {
       if (!(number >= 0)) return reject("an odd limit");
       output = std::max(output, static_cast<std::uint64_t>(std::min(std::ceil(number), 1e12)));
     }
-    if (counts && lists(kMultipliers, name())) {
+    if (is_multiplier()) {
       if (!(number >= 1)) return reject("an odd number of answers");
       multiplier = std::max(multiplier, static_cast<std::uint64_t>(std::min(std::ceil(number), 1e6)));
     }
@@ -139,17 +151,27 @@ class RequestWalker final : public http::JsonWalker {
   bool on_null() override { return levels().empty() ? refuse("it is no JSON object") : true; }
   bool on_container(bool is_object) override {
     if (levels().empty()) return is_object || refuse("it is no JSON object");
+    if (is_free_form()) {
+      if (free_depth_ == 0) free_depth_ = levels().size();
+      return true;
+    }
     if (name() == "cache_control") caches = true;
+    if (at_top() && name() == "tools" && is_object) return reject("tools in an odd form");
     // A prompt that is stored at the provider; of others "prompt" is a text, or a list of texts.
     if (at_top() && name() == "prompt" && is_object) return reject("a stored prompt");
+    if (is_limit() || is_multiplier()) return reject("an odd limit");
     return on_other();
   }
   bool on_other() {
     if (is_free_form()) return true;
-    const bool outside = (at_top() && lists(kOutsideSettings, name())) || (in_tool() && lists(kOutsideTools, name())) ||
-                         lists(kOutsideParts, name());
-    return outside ? reject("\"" + name() + "\"") : true;
+    // A tool of Gemini's is named by its only member; one of the others has a type.
+    const bool provider_tool = gemini_ && in_tool() && !lists(kOwnTools, name());
+    const bool outside = provider_tool || (at_top() && lists(kOutsideSettings, name())) || lists(kOutsideParts, name());
+    return outside ? reject("\"" + printable(name(), 40) + "\"") : true;
   }
+
+  std::size_t free_depth_ = 0;  // how deep it lies; 0: outside
+  bool gemini_;
   Limit limit_;
 };
 
@@ -171,7 +193,10 @@ Kind openai_kind(const std::string& path) {
   for (const char* tail : {"/moderations", "/cancel", "/files", "/input_tokens"}) {
     if (path.ends_with(tail)) return Kind::free;
   }
-  return path.find("/uploads") != std::string::npos ? Kind::free : Kind::unknown;
+  if (path.ends_with("/uploads")) return Kind::free;
+  const bool part_of_upload =
+      path.find("/uploads/") != std::string::npos && (path.ends_with("/parts") || path.ends_with("/complete"));
+  return part_of_upload ? Kind::free : Kind::unknown;
 }
 
 Kind kind_of(Shape shape, const std::string& path) {

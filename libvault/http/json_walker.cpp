@@ -31,14 +31,19 @@ std::string folded_key(std::string_view key) {
 
 bool JsonWalker::key(Json::string_t& name) {
   auto& level = levels_.back();
-  if (!level.keys.insert(folded_key(name)).second) return refuse("a key stands there twice");
   level.name = name;
+  level.folded = folded_key(name);
+  if (!level.keys.insert(level.folded).second) return refuse("a key stands there twice");
+  if (level.keys.size() > kMostKeys) return refuse("an object has too many members");
   return true;
 }
 
 /// The next element of an array is named by its number.
 bool JsonWalker::value() {
-  if (!levels_.empty() && !levels_.back().is_object) levels_.back().name = std::to_string(levels_.back().count++);
+  if (!levels_.empty() && !levels_.back().is_object) {
+    levels_.back().name = std::to_string(levels_.back().count++);
+    levels_.back().folded = levels_.back().name;
+  }
   return true;
 }
 
@@ -46,7 +51,7 @@ bool JsonWalker::open(bool is_object) {
   value();
   if (!on_container(is_object)) return false;
   if (levels_.size() == kMaxDepth) return refuse("it is nested too deeply");
-  levels_.push_back({is_object, {}, "", 0});
+  levels_.push_back({is_object, {}, "", "", 0});
   return true;
 }
 

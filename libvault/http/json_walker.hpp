@@ -45,6 +45,7 @@ class JsonWalker : public nlohmann::json::json_sax_t {
     bool is_object;
     std::set<std::string> keys;  // folded
     std::string name;            // of the current member
+    std::string folded;          // the same, folded
     std::size_t count = 0;       // of an array's elements so far
   };
   const std::vector<Level>& levels() const { return levels_; }
@@ -63,6 +64,7 @@ class JsonWalker : public nlohmann::json::json_sax_t {
 
  private:
   static constexpr std::size_t kMaxDepth = 64;
+  static constexpr std::size_t kMostKeys = 65'536;  // of one object: all are remembered
   bool value();
   bool open(bool is_object);
   bool close() {

@@ -26,35 +26,51 @@ class Collector final : public http::JsonWalker {
   Collector(const std::set<std::string>& pointers, std::map<std::string, Scalar>& found,
             std::set<std::string>& ambiguous)
       : found_(found), ambiguous_(ambiguous) {
-    for (const auto& pointer : pointers) wanted_.push_back({pointer, segments_of(pointer)});
+    for (const auto& pointer : pointers) {
+      Wanted wanted{pointer, segments_of(pointer), {}};
+      for (const auto& segment : wanted.segments) wanted.folded.push_back(http::folded_key(segment));
+      wanted_.push_back(std::move(wanted));
+    }
   }
 
  private:
   struct Wanted {
     std::string pointer;
     std::vector<std::string> segments;
+    std::vector<std::string> folded;
   };
 
-  bool on_text(const std::string& text) override { return note(text); }
-  bool on_number(double number) override { return note(number); }
-  bool on_flag(bool flag) override { return note(flag); }
-  bool on_null() override { return note(std::monostate()); }
-  bool on_container(bool) override { return note(std::monostate()); }
+  bool on_text(const std::string& text) override { return note(text, false, false); }
+  bool on_number(double number) override { return note(number, false, false); }
+  bool on_flag(bool flag) override { return note(flag, false, false); }
+  bool on_null() override { return note(std::monostate(), false, false); }
+  bool on_container(bool is_object) override { return note(std::monostate(), true, is_object); }
 
-  bool note(const Scalar& value) {
+  bool note(const Scalar& value, bool is_container, bool is_object) {
+    const auto depth = levels().size();
     for (const auto& wanted : wanted_) {
-      if (wanted.segments.size() != levels().size()) continue;
+      if (depth > wanted.segments.size()) continue;
       bool same = true;
       bool alike = true;
-      for (std::size_t i = 0; i < levels().size() && alike; ++i) {
+      for (std::size_t i = 0; i < depth && alike; ++i) {
         same = same && levels()[i].name == wanted.segments[i];
-        alike = same || http::folded_key(levels()[i].name) == http::folded_key(wanted.segments[i]);
+        alike = levels()[i].folded == wanted.folded[i];
       }
-      if (same) found_.insert_or_assign(wanted.pointer, value);
-      if (alike && !same) ambiguous_.insert(wanted.pointer);
+      if (!alike) continue;
+      if (depth < wanted.segments.size()) {
+        // On the way there stands something else than what has such members: some readers look into it all the same.
+        const bool leads_on = is_container && is_object != is_number(wanted.segments[depth]);
+        if (!leads_on) ambiguous_.insert(wanted.pointer);
+      } else if (same) {
+        found_.insert_or_assign(wanted.pointer, value);
+      } else {
+        ambiguous_.insert(wanted.pointer);
+      }
     }
     return true;
   }
+
+  static bool is_number(const std::string& segment) { return parse_unsigned(segment).has_value(); }
 
   std::vector<Wanted> wanted_;
   std::map<std::string, Scalar>& found_;
@@ -71,15 +87,11 @@ class GraphqlCollector final : public http::JsonWalker {
  private:
   bool on_text(const std::string& text) override {
     if (!in_request()) return true;
-    const auto& name = levels().back().name;
-    if (name == "query") {
-      ++documents_;
-      const auto found = graphql_operations(text);
-      if (!found) return forget();
-      operations_->insert(found->begin(), found->end());
-    } else if (http::folded_key(name) == "query") {
-      return forget();
-    }
+    if (levels().back().name != "query") return other();
+    ++documents_;
+    const auto found = graphql_operations(text);
+    if (!found) return forget();
+    operations_->insert(found->begin(), found->end());
     return true;
   }
   bool on_null() override { return other(); }
@@ -89,7 +101,6 @@ class GraphqlCollector final : public http::JsonWalker {
     const bool at_request = levels().empty() || (levels().size() == 1 && !levels().front().is_object);
     if (at_request && is_object) ++requests_;
     if (at_request && !is_object && !levels().empty()) return forget();
-    if (in_request() && levels().back().name == "extensions") return forget();  // persisted queries
     return other();
   }
 
@@ -97,7 +108,12 @@ class GraphqlCollector final : public http::JsonWalker {
     return (levels().size() == 1 && levels()[0].is_object) ||
            (levels().size() == 2 && !levels()[0].is_object && levels()[1].is_object);
   }
-  bool other() { return in_request() && http::folded_key(levels().back().name) == "query" ? forget() : true; }
+  /// Documents that the server has stored are named in many ways: no other members than those of the specification.
+  bool other() {
+    if (!in_request()) return true;
+    const auto& name = levels().back().name;
+    return name == "operationName" || name == "variables" ? true : forget();
+  }
   bool forget() {
     understood_ = false;
     return true;
@@ -112,7 +128,9 @@ class GraphqlCollector final : public http::JsonWalker {
 /// "application/json; charset=utf-8": what stands before the parameters, in lower case; "" when a parameter says that
 /// it is not UTF-8, or there are two such fields.
 std::string media_type(const http::Fields& fields) {
-  if (fields.count("content-type") != 1) return "";
+  const auto named = std::count_if(fields.list().begin(), fields.list().end(),
+                                   [](const auto& field) { return http::same_field_name(field.name, "content-type"); });
+  if (named != 1 || fields.count("content-type") != 1) return "";
   const auto parts = split(*fields.find("content-type"), ';');
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const auto parameter = lower(trim(parts[i]));
@@ -135,7 +153,10 @@ void Questions::add(const Questions& other) {
 
 Content::Content(const http::Fields& fields, const std::string* body, const Questions& questions)
     : form_(Form::unreadable), operations_(std::nullopt) {
-  if (body == nullptr || fields.has("content-encoding")) return;
+  const bool encoded = std::any_of(fields.list().begin(), fields.list().end(), [](const auto& field) {
+    return http::same_field_name(field.name, "content-encoding");
+  });
+  if (body == nullptr || encoded) return;
   const std::string type = media_type(fields);
   if (is_json(type)) read_json(*body, questions);
   if (type == "application/x-www-form-urlencoded") read_fields(*body);
@@ -189,13 +210,30 @@ std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::st
   return fields;
 }
 
+namespace {
+
+/// As stacks read names that fold case, take a[] and a[0] for a list called a, or write _ for what they do not like.
+bool reads_as(std::string_view sent, std::string_view name) {
+  sent = sent.substr(0, sent.find('\0'));
+  while (sent.starts_with(' ')) sent.remove_prefix(1);
+  std::string plain(sent);
+  std::replace_if(
+      plain.begin(), plain.end(), [](char c) { return c == '.' || c == ' '; }, '_');
+  std::string wanted(name);
+  std::replace_if(
+      wanted.begin(), wanted.end(), [](char c) { return c == '.' || c == ' '; }, '_');
+  if (equal_ignoring_case(std::string_view(plain).substr(0, plain.find('[')), wanted)) return true;
+  std::replace(plain.begin(), plain.end(), '[', '_');
+  return equal_ignoring_case(plain, wanted);
+}
+
+}  // namespace
+
 Match match_field(const std::map<std::string, std::vector<std::string>>& fields, const std::string& name,
                   const Values& values) {
   const auto found = fields.find(name);
-  // Stacks that fold case, or read a[] and a[0] as a list called a, would see more than one.
-  const auto alike = std::count_if(fields.begin(), fields.end(), [&](const auto& field) {
-    return equal_ignoring_case(std::string_view(field.first).substr(0, field.first.find('[')), name);
-  });
+  const auto alike =
+      std::count_if(fields.begin(), fields.end(), [&](const auto& field) { return reads_as(field.first, name); });
   if (found == fields.end()) return alike > 0 ? Match::unknown : values.match_missing();
   if (alike > 1 || found->second.size() != 1) return Match::unknown;
   return values.match_text(found->second.front());

@@ -29,7 +29,7 @@ void add_value(StrictTable& table, const toml::node& node, Values& values) {
     values.texts.push_back(*text);
   } else if (const auto flag = node.value_exact<bool>()) {
     values.flags.push_back(*flag);
-  } else if (node.is_integer() || node.is_floating_point()) {
+  } else if ((node.is_integer() || node.is_floating_point()) && std::isfinite(*node.value<double>())) {
     values.numbers.push_back(*node.value<double>());
   } else {
     table.refuse(node, "a value is a text, a number, true or false");

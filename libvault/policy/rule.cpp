@@ -49,8 +49,12 @@ std::optional<std::set<Operation>> operations_of(const Facts& facts) {
   if (!operations || facts.query == nullptr) return operations;
   const auto fields = read_form(*facts.query);
   if (!fields) return std::nullopt;
+  for (const auto& [name, values] : *fields) {
+    static const std::set<std::string> naming{"query", "documentid", "doc_id", "queryid", "extensions"};
+    if (name != "query" && naming.contains(lower(name))) return std::nullopt;
+  }
   const auto document = fields->find("query");
-  if (document == fields->end()) return fields->contains("extensions") ? std::nullopt : operations;
+  if (document == fields->end()) return operations;
   if (document->second.size() != 1) return std::nullopt;
   const auto found = graphql_operations(document->second.front());
   if (!found) return std::nullopt;

@@ -1,5 +1,7 @@
 #include "policy/rule_set.hpp"
 
+#include <algorithm>
+
 namespace agentvault::policy {
 
 RuleSet::RuleSet(std::vector<Rule> rules) : rules_(std::move(rules)) {
@@ -27,6 +29,13 @@ Decision RuleSet::decide(const Facts& facts) const {
     if (rule.holds(facts)) decision = {rule.effect_on(facts), number};
   }
   return decision;
+}
+
+bool RuleSet::names_header(std::string_view name) const {
+  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
+    return std::any_of(rule.headers.begin(), rule.headers.end(),
+                       [&](const auto& header) { return http::same_field_name(header.first, name); });
+  });
 }
 
 Decision RuleSet::decide_tunnel(const Facts& facts) const {

@@ -34,6 +34,8 @@ class RuleSet {
   Questions questions(std::string_view method, std::string_view path) const;
   /// Whether any rule asks for one.
   bool asks_for_body() const { return asks_for_body_; }
+  /// Whether some rule looks at a header of this name.
+  bool names_header(std::string_view name) const;
   /// Whether some rule looks at what the session has seen.
   bool asks_for_history() const { return asks_for_history_; }
 

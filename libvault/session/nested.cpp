@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <set>
 
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
@@ -20,10 +21,14 @@
 namespace agentvault::session {
 namespace {
 
-constexpr std::string_view kBasic = "Basic ";
+constexpr std::size_t kShortestRun = 40;  // of base64; a token is longer
 
 bool is_token_character(char c) {
   return is_alphanumeric(c) || c == '-' || c == '_';
+}
+
+bool is_base64_character(char c) {
+  return is_token_character(c) || c == '+' || c == '/' || c == '=';
 }
 
 std::uint64_t unix_seconds_after(std::chrono::seconds delay) {
@@ -44,20 +49,11 @@ class Narrower {
   explicit Narrower(const NestedRequest& request)
       : request_(request), delegation_(random_bytes(token::kDelegationIdSize)) {}
 
-  /// Nothing: the value holds a token that is not handed on.
+  /// Nothing: the value holds a token that is not handed on, or one in a form that cannot be narrowed.
   std::optional<std::string> narrow(const std::string& value) {
     dropped_ = false;
-    std::string out = narrow_text(value);
-    for (auto at = out.find(kBasic); at != std::string::npos; at = out.find(kBasic, at + 1)) {
-      const auto begin = at + kBasic.size();
-      const auto end = std::min(out.find_first_of(" \r\n", begin), out.size());
-      const auto bytes = unbase64(std::string_view(out).substr(begin, end - begin));
-      if (!bytes) continue;
-      const std::string pair(as_text(*bytes));
-      const std::string narrowed = narrow_text(pair);
-      if (narrowed != pair) out.replace(begin, end - begin, base64(as_bytes(narrowed)));
-    }
-    if (dropped_) return std::nullopt;
+    std::string out = narrow_encoded(narrow_text(value));
+    if (dropped_ || holds_token(out)) return std::nullopt;
     return out;
   }
 
@@ -65,6 +61,61 @@ class Narrower {
   std::vector<std::string>& credentials() { return credentials_; }
 
  private:
+  /// Basic authorizations, in whatever they stand: base64 of a text with a token.
+  std::string narrow_encoded(const std::string& text) {
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+      const auto end = end_of_run(text, at);
+      const std::string run = text.substr(at, end - at);
+      const auto bytes = run.size() >= kShortestRun ? unbase64(run) : std::nullopt;
+      if (bytes && as_text(*bytes).find(token::kPrefix) != std::string_view::npos) {
+        out += base64(as_bytes(narrow_text(std::string(as_text(*bytes)))));
+      } else {
+        out += run;
+      }
+      if (end < text.size()) out.push_back(text[end]);
+      at = end + 1;
+    }
+    return out;
+  }
+
+  /// Whether a token of the environment as it was is in there, in a spelling that a reader could undo.
+  bool holds_token(const std::string& text) const {
+    for (const auto& plain : {text, percent_decoded(text)}) {
+      for (const auto& original : originals_) {
+        if (plain.find(original) != std::string::npos) return true;
+      }
+      for (std::size_t at = 0; at < plain.size();) {
+        const auto end = end_of_run(plain, at);
+        if (end - at >= kShortestRun && decodes_to_original(plain.substr(at, end - at))) return true;
+        at = end + 1;
+      }
+    }
+    return false;
+  }
+  bool decodes_to_original(std::string run) const {
+    std::replace(run.begin(), run.end(), '-', '+');
+    std::replace(run.begin(), run.end(), '_', '/');
+    // Something else may stand in front of it: every alignment.
+    for (std::size_t skip = 0; skip < 4 && skip < run.size(); ++skip) {
+      std::string part = run.substr(skip);
+      while (part.ends_with('=')) part.pop_back();
+      part.resize(part.size() - part.size() % 4);
+      const auto bytes = unbase64(part);
+      if (!bytes) continue;
+      for (const auto& original : originals_) {
+        // Its last characters may lie behind the cut.
+        const auto most = std::string_view(original).substr(0, original.size() - 4);
+        if (as_text(*bytes).find(most) != std::string_view::npos) return true;
+      }
+    }
+    return false;
+  }
+  static std::size_t end_of_run(const std::string& text, std::size_t at) {
+    while (at < text.size() && is_base64_character(text[at])) ++at;
+    return at;
+  }
+
   std::string narrow_text(const std::string& text) {
     std::string out;
     for (std::size_t at = 0; at < text.size();) {
@@ -81,6 +132,7 @@ class Narrower {
   std::string narrow_token(const std::string& text) {
     const auto token = token::decode(text);
     if (!token) return text;
+    originals_.insert(text);
     const auto* only = only_credential(*token);
     const bool handed_on = only == nullptr || only->empty() || request_.with.empty() ||
                            std::find(request_.with.begin(), request_.with.end(), *only) != request_.with.end();
@@ -107,6 +159,7 @@ class Narrower {
   const NestedRequest& request_;
   Bytes delegation_;
   std::vector<std::string> credentials_;
+  std::set<std::string> originals_;  // tokens as they were
   bool dropped_ = false;
 };
 
@@ -155,6 +208,8 @@ NarrowedEnvironment narrow_environment(const NestedRequest& request) {
     if (!valid_name(name)) throw Error(ErrorKind::usage, "not a name: \"" + printable(name) + "\"", "a-z 0-9 . _ -");
   }
   Narrower narrower(request);
+  // All tokens are known before it is judged what still holds one.
+  for (const auto& entry : request.environment) narrower.narrow(entry);
   NarrowedEnvironment out;
   for (const auto& entry : request.environment) {
     const auto equals = std::min(entry.find('='), entry.size());

@@ -33,7 +33,7 @@ struct NarrowedEnvironment {
 };
 
 /// Every token in every value, also inside of URLs and of Basic authorizations. Variables that hold a token of a
-/// credential that is not handed on are taken out. Throws Error(usage).
+/// credential that is not handed on, or one in another form, are taken out. Throws Error(usage).
 NarrowedEnvironment narrow_environment(const NestedRequest& request);
 
 /// Does not return when the command was started. 126 or 127 when it cannot be. Throws Error(usage), and Error(failed)

@@ -139,12 +139,17 @@ int detach_from_exec(int channel, pid_t parent) {
   return kept;
 }
 
-/// What libraries would obey is not for a process that has the master key.
+/// What libraries would obey is not for a process that has the master key. A TPM that the command line names may be a
+/// program of the user's, but not under a group of ours.
 void clean_environment() {
-  const char* pin_folder = std::getenv("CREDENTIALS_DIRECTORY");
-  const std::string kept = pin_folder != nullptr ? pin_folder : "";
+  std::vector<const char*> names{"CREDENTIALS_DIRECTORY"};
+  if (!InstalledGroup::in_use()) names.insert(names.end(), {"PATH", "HOME", "DBUS_SYSTEM_BUS_ADDRESS"});
+  std::vector<std::pair<const char*, std::string>> kept;
+  for (const char* name : names) {
+    if (const char* value = std::getenv(name); value != nullptr) kept.emplace_back(name, value);
+  }
   ::clearenv();
-  if (!kept.empty()) ::setenv("CREDENTIALS_DIRECTORY", kept.c_str(), 1);
+  for (const auto& [name, value] : kept) ::setenv(name, value.c_str(), 1);
 }
 
 [[noreturn]] void run_opener(const OpenRequest& request, int fd) {

@@ -1,7 +1,10 @@
 """exec inside exec: a sub-agent has less, cannot see its parent's tokens, and each link can be revoked alone."""
+import base64
 import json
+import re
 import subprocess
 import sys
+import urllib.parse
 
 from harness import LIMIT, PROGRAM, SystemTest, main, wait_for
 
@@ -99,7 +102,6 @@ class NestedTest(SystemTest):
         self.assertEqual(self.inside(s.environment, "-q", "--with", "api,other", "--", "true").returncode, 0)
 
     def test_git_keeps_its_configuration_with_a_narrower_token(self):
-        import base64
         s = self.session(self.v)
         pair = "x-access-token:" + s.environment["API_KEY"]
         value = "Authorization: Basic " + base64.b64encode(pair.encode()).decode()
@@ -110,6 +112,32 @@ class NestedTest(SystemTest):
         self.assertNotEqual(token, s.environment["API_KEY"])
         self.assertEqual(s.request("GET", "/api/x", token=token)[0], 200)
         self.assertEqual(self.environment_of(outer, "--with", "other")[0]["GIT_CONFIG_VALUE_0"], "")
+
+
+    def test_no_spelling_of_a_wider_token_is_handed_on(self):
+        s = self.session(self.v)
+        key = s.environment["API_KEY"]
+        encode = lambda text: base64.b64encode(text.encode()).decode()
+        spellings = {
+            "PLAIN": key,
+            "BASIC": "Basic " + encode("x:" + key),
+            "BARE": encode("x:" + key),
+            "QUOTED": "{\"auth\":\"" + encode(key) + "\"}",
+            "URLSAFE": base64.urlsafe_b64encode(("???" + key).encode()).decode(),
+            "PERCENT": "".join(f"%{byte:02x}" for byte in key.encode()),
+            "TWICE": key + ":" + encode(key),
+        }
+        inner, _ = self.environment_of({**s.environment, **spellings}, "--budget", "1")
+        for name in spellings:
+            with self.subTest(name):
+                value = urllib.parse.unquote(inner.get(name, ""))
+                self.assertNotIn(key, value)
+                for run in re.findall(r"[A-Za-z0-9+/_-]+", value):
+                    for skip in range(4):
+                        part = run[skip:].translate(str.maketrans("-_", "+/"))
+                        part = part[:len(part) // 4 * 4]
+                        self.assertNotIn(key[:-4].encode(), base64.b64decode(part))
+        self.assertNotEqual(inner["PLAIN"], key)
 
 
 class WallTest(SystemTest):

@@ -1,4 +1,5 @@
 """Policies: files, trust, what sessions are held to, and that running ones are told."""
+import base64
 import json
 import os
 import signal
@@ -287,6 +288,71 @@ body    = { "/a" = [1] }
         head = (f"POST /api/judged HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {s.token}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(large)}\r\nExpect: 100-continue\r\n\r\n")
         self.assertIn(b" 403 ", s.raw(head.encode()).split(b"\r\n")[0])
+
+    def test_headers_are_judged_as_they_are_forwarded(self):
+        """What Connection names goes no further, and a trailer comes after the judgement."""
+        self.trust("""
+version = 1
+[[agents.default.rules]]
+effect  = "allow"
+paths   = ["/dry"]
+headers = { X-Dry-Run = ["true"] }
+[[agents.default.rules]]
+effect  = "allow"
+paths   = ["/free"]
+""")
+        s = self.session_in(self.project)
+        dry = ("X-Dry-Run", "true")
+        self.assert_allowed(s, "/dry", headers=[dry])
+        self.assert_denied(s, "/dry", headers=[dry, ("Connection", "x-dry-run")])
+        sent = s.raw((f"POST /api/free HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {s.token}\r\nConnection: close\r\n"
+                      "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Dry-Run: false\r\n\r\n").encode())
+        self.assertIn(b" 200 ", sent.split(b"\r\n")[0])
+        self.assertNotIn("x-dry-run: false", str(self.u.requests[-1]).lower())
+
+    def test_paths_without_a_credential_have_one_reading(self):
+        plain = self.upstream(tls=False)
+        self.trust(f"""
+version = 1
+[agents.default]
+egress = ["localhost:{plain.port}"]
+[[agents.default.rules]]
+effect = "deny"
+paths  = ["/admin/**"]
+""")
+        s = self.session_in(self.project)
+        basic = base64.b64encode(f"agentvault:{s.proxy_token}".encode()).decode()
+        def status(path):
+            head = (f"GET http://localhost:{plain.port}{path} HTTP/1.1\r\nHost: localhost:{plain.port}\r\n"
+                    f"Proxy-Authorization: Basic {basic}\r\nConnection: close\r\n\r\n")
+            return int(s.raw(head.encode()).split()[1])
+        self.assertEqual(status("/open"), 200)
+        for path in ("/admin/x", "/%61dmin/x", "/x/../admin/x", "//admin/x", "/./admin/x", "/admin%2fx"):
+            with self.subTest(path):
+                self.assertIn(status(path), (400, 403))
+        self.assertEqual([r["path"] for r in plain.requests], ["/open"])
+
+    def test_idle_connections_hold_no_room_for_bodies(self):
+        self.trust("""
+version = 1
+[[agents.default.rules]]
+effect = "allow"
+[[agents.default.rules]]
+effect = "deny"
+body   = { "/a" = ["x"] }
+""")
+        s = self.session_in(self.project)
+        kind = [("Content-Type", "application/json")]
+        idle = []
+        for _ in range(3):
+            body = b"{" + b" " * ((16 << 20) - 2) + b"}"
+            connection = s.connect()
+            self.addCleanup(connection.close)
+            connection.sendall((f"POST /api/x HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {s.token}\r\n"
+                                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body)
+            self.assertIn(b" 200 ", connection.recv(65536).split(b"\r\n")[0])
+            idle.append(connection)
+        self.assert_allowed(s, "/x", method="POST", body=b"{}", headers=kind)
 
     def test_what_a_websocket_will_carry_counts_against_it(self):
         rule = "[[agents.default.rules]]\neffect = '%s'\nbody = { '/model' = ['%s'] }\n"

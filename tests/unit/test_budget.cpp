@@ -190,6 +190,11 @@ TEST_CASE("the most that a request to a model can use") {
   CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","max_tokens":1})").most.output == 131'072);
   CHECK(call_of(Shape::anthropic, "/v1/messages", R"({"model":"c","max_output_tokens":1})").most.output == 131'072);
   CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").most.output == 131'072);
+  CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent",
+                R"({"tools":[{"functionDeclarations":[]}],
+                    "generation_config":{"max_output_tokens":60000},"generationConfig":{"maxOutputTokens":1}})")
+            .most.output == 60'000);
+  CHECK(call_of(Shape::anthropic, "/v1/messages", R"({"model":"c","tools":[{"type":"bash_20250124"}]})").model == "c");
   CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
   CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
                 R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})")
@@ -224,6 +229,23 @@ TEST_CASE("requests without a bound are said to have none") {
     INFO(more);
     CHECK_FALSE(openai(more).empty());
   }
+  for (const char* more : {R"("models":["dear"])", R"("plugins":[{"id":"web"}])", R"("modalities":["text","audio"])",
+                           R"("tools":{"a":{"type":"web_search"}})", R"("tools":[{"type":"bash_from_elsewhere"}])",
+                           R"("max_output_tokens":"9")", R"("max_output_tokens":[9])", R"("n":"5")", R"("n":[5])"}) {
+    INFO(more);
+    CHECK_FALSE(openai(more).empty());
+  }
+  const auto gemini = [](const std::string& body) {
+    return unbounded(Shape::gemini, "/v1beta/models/g:generateContent", body);
+  };
+  for (const char* body :
+       {R"({"cached_content":"c"})", R"({"tools":[{"aToolOfTomorrow":{}}]})",
+        R"({"contents":[{"parts":[{"functionResponse":{"parts":[{"fileData":{"fileUri":"x"}}]}}]}]})",
+        R"({"generation_config":{"candidate_count":0}})"}) {
+    INFO(body);
+    CHECK_FALSE(gemini(body).empty());
+  }
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/x/uploads/y/completions", "{}").empty());
   CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", "{}").empty());
   CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", "[]").empty());
   CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", R"({"model":"a","model":"b"})").empty());

@@ -107,6 +107,30 @@ TEST_CASE("body fields: what cannot be told fails rules that allow, and matches 
                            "ens\":5000}"));
 }
 
+TEST_CASE("what has another shape than the pointer says cannot be told") {
+  const std::string deep = "body = { '/generation/max' = { max = 5, optional = true } }\n";
+  for (const char* body : {R"([{"generation":{"max":9}}])", R"({"generation":[{"max":9}]})", R"({"generation":"{}"})",
+                           R"({"generation":null})", "7", R"("x")"}) {
+    INFO(body);
+    CHECK_FALSE(json_matches(kAllow + deep, body));
+    CHECK(json_matches(kDeny + deep, body));
+  }
+  CHECK(json_matches(kAllow + deep, R"({"generation":{"other":9}})"));
+  CHECK(json_matches(kAllow + deep, R"({"other":[1]})"));
+}
+
+TEST_CASE("long keys and deep bodies cost no more than their size") {
+  // Quadratic, each of these would take minutes.
+  const std::string key(200'000, 'k');
+  std::string values = "0";
+  for (int i = 0; i < 200'000; ++i) values += ",0";
+  CHECK_FALSE(json_matches(kAllow + std::string("body = { '/a/b' = ['x'] }\n"), "{\"" + key + "\":[" + values + "]}"));
+  std::string many = "{";
+  for (int i = 0; i < 70'000; ++i) many += "\"" + std::to_string(i) + "\":0,";
+  many += "\"a\":1}";
+  CHECK_FALSE(json_matches(kAllow + std::string("body = { '/a' = [1] }\n"), many));
+}
+
 TEST_CASE("a compressed body, one that was not read, and none") {
   const Rule allow = rule_of(kAllow + std::string("body = { '/model' = ['*'] }\n"));
   const Rule deny = rule_of(kDeny + std::string("body = { '/model' = ['*'] }\n"));
@@ -162,6 +186,10 @@ TEST_CASE("query, headers and form: one value is an answer, two are none") {
   CHECK_FALSE(ask(query, "state=open&state=all"));
   CHECK_FALSE(ask(query, "state=open&State=closed"));
   CHECK_FALSE(ask(query, "state=open&state[]=closed"));
+  CHECK_FALSE(ask(query, "state=open&%20state=closed"));
+  CHECK(ask(denied, "+state=closed"));
+  CHECK(ask(denied, "state[=closed"));
+  CHECK(ask(denied, "state%00x=closed"));
   CHECK_FALSE(ask(query, "state=open;x=1"));
   CHECK_FALSE(ask(query, ""));
   CHECK(ask(denied, "state=closed"));
@@ -212,6 +240,8 @@ TEST_CASE("GraphQL in a request: batches, hashes and queries in the URL") {
   CHECK_FALSE(json_matches(only, R"({"extensions":{"persistedQuery":{}}})"));
   CHECK_FALSE(json_matches(only, R"({"query":"{ a }","Query":"mutation { b }"})"));
   CHECK_FALSE(json_matches(only, R"({"query":1})"));
+  CHECK_FALSE(json_matches(only, R"({"query":"{ a }","documentId":"sha256:x"})"));
+  CHECK(json_matches(only, R"({"query":"query A { a }","operationName":"A","variables":{"query":"mutation"}})"));
   CHECK(json_matches(never, R"({"query":"query A { a } mutation B { b }","operationName":"A"})"));
   CHECK_FALSE(json_matches(never, R"({"query":"{ a }"})"));
   const Rule rule = rule_of(only);
@@ -223,8 +253,10 @@ TEST_CASE("GraphQL in a request: batches, hashes and queries in the URL") {
   CHECK(rule.holds(get.facts));
   text = "query=mutation%7Ba%7D";
   CHECK_FALSE(rule.holds(get.facts));
-  text = "extensions=x";
-  CHECK_FALSE(rule.holds(get.facts));
+  for (const char* other : {"extensions=x", "query=%7Ba%7D&extensions=x", "QUERY=%7Ba%7D", "documentId=x"}) {
+    text = other;
+    CHECK_FALSE(rule.holds(get.facts));
+  }
 }
 
 TEST_CASE("schedules") {
