@@ -58,10 +58,11 @@ Digest sha256(ByteView data) {
 
 namespace {
 
-/// Looking an algorithm up costs OpenSSL 3 several times what a short HMAC does: once for each thread.
-class Hmac {
+/// Looking an algorithm up costs OpenSSL 3 several times what a short HMAC does: once for each thread. It never holds a
+/// key.
+class HmacTemplate {
  public:
-  Hmac() {
+  HmacTemplate() {
     EVP_MAC* mac = EVP_MAC_fetch(nullptr, "HMAC", nullptr);
     check(mac != nullptr, "HMAC");
     context_ = EVP_MAC_CTX_new(mac);
@@ -71,23 +72,11 @@ class Hmac {
                                      OSSL_PARAM_construct_end()};
     check(context_ != nullptr && EVP_MAC_CTX_set_params(context_, parameters) == 1, "HMAC");
   }
-  ~Hmac() { EVP_MAC_CTX_free(context_); }
-  Hmac(const Hmac&) = delete;
-  Hmac& operator=(const Hmac&) = delete;
+  ~HmacTemplate() { EVP_MAC_CTX_free(context_); }
+  HmacTemplate(const HmacTemplate&) = delete;
+  HmacTemplate& operator=(const HmacTemplate&) = delete;
 
-  /// In a copy, which is wiped: this one never holds a key.
-  Digest operator()(ByteView key, ByteView data) const {
-    static constexpr std::uint8_t nothing = 0;
-    Digest out;
-    std::size_t size = 0;
-    EVP_MAC_CTX* copy = EVP_MAC_CTX_dup(context_);
-    const bool made =
-        copy != nullptr && EVP_MAC_init(copy, key.empty() ? &nothing : key.data(), key.size(), nullptr) == 1 &&
-        EVP_MAC_update(copy, data.data(), data.size()) == 1 && EVP_MAC_final(copy, out.data(), &size, out.size()) == 1;
-    EVP_MAC_CTX_free(copy);
-    check(made && size == out.size(), "HMAC");
-    return out;
-  }
+  EVP_MAC_CTX* copy() const { return EVP_MAC_CTX_dup(context_); }
 
  private:
   EVP_MAC_CTX* context_ = nullptr;
@@ -95,9 +84,29 @@ class Hmac {
 
 }  // namespace
 
+void HmacSha256::Free::operator()(evp_mac_ctx_st* context) const {
+  EVP_MAC_CTX_free(context);
+}
+
+HmacSha256::HmacSha256() {
+  thread_local const HmacTemplate made;
+  context_.reset(made.copy());
+  check(context_ != nullptr, "HMAC");
+}
+
+Digest HmacSha256::operator()(ByteView key, ByteView data) {
+  static constexpr std::uint8_t nothing = 0;
+  Digest out;
+  std::size_t size = 0;
+  const bool made = EVP_MAC_init(context_.get(), key.empty() ? &nothing : key.data(), key.size(), nullptr) == 1 &&
+                    EVP_MAC_update(context_.get(), data.data(), data.size()) == 1 &&
+                    EVP_MAC_final(context_.get(), out.data(), &size, out.size()) == 1;
+  check(made && size == out.size(), "HMAC");
+  return out;
+}
+
 Digest hmac_sha256(ByteView key, ByteView data) {
-  thread_local const Hmac hmac;
-  return hmac(key, data);
+  return HmacSha256()(key, data);
 }
 
 SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info) {

@@ -4,11 +4,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string_view>
 
 #include "base/bytes.hpp"
 #include "base/secret_bytes.hpp"
+
+struct evp_mac_ctx_st;
 
 namespace agentvault {
 
@@ -19,6 +22,19 @@ Digest sha256(ByteView data);
 Bytes sha1(ByteView data);
 /// HMAC-SHA-256 (FIPS 198-1).
 Digest hmac_sha256(ByteView key, ByteView data);
+/// Many of them, for a chain: most of what a short one costs is what this keeps. It holds the last key, which is wiped
+/// with it.
+class HmacSha256 {
+ public:
+  HmacSha256();
+  Digest operator()(ByteView key, ByteView data);
+
+ private:
+  struct Free {
+    void operator()(evp_mac_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_mac_ctx_st, Free> context_;
+};
 /// HKDF-SHA-256 (RFC 5869), 32 bytes out; `info` separates the purposes, the salt is empty.
 SecretBytes hkdf_sha256(const SecretBytes& key, ByteView info);
 /// log2 of N. For what only this machine can try: 32 MiB, about 80 ms. For what lies in a file that travels: 128 MiB.

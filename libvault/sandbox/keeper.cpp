@@ -210,6 +210,7 @@ class Keeper {
     if (request_.level == Level::off) return;
     // While exec opens the vault.
     filter_.emplace(strict());
+    files_ = strict() ? writing_rules_for(view_) : rules_for(view_);
     // Without a namespace that ends with it, this process tidies up when exec is gone: its channel tells.
     if (!strict()) ::prctl(PR_SET_PDEATHSIG, 0);
     // The agent is to get nothing of this process.
@@ -231,7 +232,6 @@ class Keeper {
     std::string pattern = "/tmp/agentvault-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a folder in /tmp");
     temporary_ = pattern;
-    view_.writable.emplace_back(temporary_);
     return temporary_;
   }
 
@@ -315,8 +315,10 @@ class Keeper {
   }
 
   void confine_files(const Furnishing& furnishing) {
-    if (strict()) return enforce_writing(view_);
-    enforce_view(view_, furnishing.readable_files);
+    if (!files_) return;
+    if (!temporary_.empty()) files_->allow_exactly(temporary_, access::kAll);
+    for (const auto& path : furnishing.readable_files) files_->allow(path, access::kReadFile);
+    files_->enforce();
   }
 
   void block_signals() {
@@ -416,6 +418,7 @@ class Keeper {
   sigset_t original_mask_{};
   pid_t agent_ = -1;
   std::optional<AgentFilter> filter_;
+  std::optional<Landlock> files_;
   std::optional<ConnectSupervisor> supervisor_;
   std::optional<MountGuard> guard_;
 };

@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "sandbox/known_paths.hpp"
-#include "sandbox/landlock.hpp"
 
 namespace agentvault::sandbox {
 namespace {
@@ -66,7 +65,7 @@ void check_without_mounts(const FileView& view, const std::vector<fs::path>& mus
   }
 }
 
-void enforce_view(const FileView& view, const std::vector<std::string>& readable_files) {
+Landlock rules_for(const FileView& view) {
   Landlock rules(access::kAll, Landlock::Scope::sockets_and_signals);
   std::vector<fs::path> closed = view.hidden;
   closed.insert(closed.end(), kPrivateFolders.begin(), kPrivateFolders.end());
@@ -89,18 +88,15 @@ void enforce_view(const FileView& view, const std::vector<std::string>& readable
       rules.allow_exactly(path, access::kAll);
     }
   }
-  for (const auto& path : readable_files) rules.allow(path, access::kReadFile);
   for (const char* path : kDevices) rules.allow(path, access::kAll);
   allow_own_terminal(rules);
-  rules.enforce();
+  return rules;
 }
 
-void enforce_writing(const FileView& view) {
-  if (landlock_abi() == 0) return;
-  if (landlock_abi() < kLeastAbi) {
-    // It could not move a file from one folder to another any more.
-    return Landlock(access::kNothing, Landlock::Scope::sockets_and_signals).enforce();
-  }
+std::optional<Landlock> writing_rules_for(const FileView& view) {
+  if (landlock_abi() == 0) return std::nullopt;
+  // Before that it could not move a file from one folder to another any more.
+  if (landlock_abi() < kLeastAbi) return Landlock(access::kNothing, Landlock::Scope::sockets_and_signals);
   Landlock rules(access::kWrite, Landlock::Scope::sockets_and_signals);
   for (const auto path : kPrivateFolders) rules.allow(path, access::kAll);  // private here
   for (const auto& path : view.writable) rules.allow_exactly(path, access::kAll);
@@ -109,7 +105,7 @@ void enforce_writing(const FileView& view) {
       rules.allow("/proc/self/fd/" + std::to_string(fd), access::kWriteFile | access::kTruncate);
     }
   }
-  rules.enforce();
+  return rules;
 }
 
 }  // namespace agentvault::sandbox

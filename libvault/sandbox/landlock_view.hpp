@@ -2,10 +2,12 @@
 // none back: what a view hides or protects inside of a writable folder stays as the user has it.
 #pragma once
 
-#include <string>
+#include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "sandbox/file_view.hpp"
+#include "sandbox/landlock.hpp"
 
 namespace agentvault::sandbox {
 
@@ -15,12 +17,12 @@ inline constexpr int kLeastAbi = 2;
 /// Throws Error(usage) when one of these lies in a folder that the view lets be written.
 void check_without_mounts(const FileView& view, const std::vector<std::filesystem::path>& must_be_hidden);
 
-/// From here on this process and whatever it starts, for signals and abstract sockets, too. `readable_files`: in
-/// folders that are hidden. Throws Error(failed).
-void enforce_view(const FileView& view, const std::vector<std::string>& readable_files);
+/// For whoever is going to enter them: the files of the view, signals and abstract sockets, too. They can be made long
+/// before. Throws Error(failed).
+Landlock rules_for(const FileView& view);
 
 /// Inside of namespaces, where mounts do the rest: nothing but what the view lets be written is written through a
-/// descriptor from outside either. A standard stream can be opened again as it is open. Nothing without Landlock.
-void enforce_writing(const FileView& view);
+/// descriptor from outside either. A standard stream can be opened again as it is open. None without Landlock.
+std::optional<Landlock> writing_rules_for(const FileView& view);
 
 }  // namespace agentvault::sandbox

@@ -149,12 +149,12 @@ std::optional<Caveat> from_json(const json& value) {
   }
 }
 
-Digest next_tag(const Digest& tag, const Caveat& caveat) {
-  return hmac_sha256(tag, json::to_cbor(to_json(caveat)));
+Digest next_tag(HmacSha256& hmac, const Digest& tag, const Caveat& caveat) {
+  return hmac(tag, json::to_cbor(to_json(caveat)));
 }
 
-Digest first_tag(const SecretBytes& session_key, const Token& token) {
-  return hmac_sha256(session_key.reveal(), json::to_cbor(header(token)));
+Digest first_tag(HmacSha256& hmac, const SecretBytes& session_key, const Token& token) {
+  return hmac(session_key.reveal(), json::to_cbor(header(token)));
 }
 
 /// Discarded when it is no CBOR. The library throws for sizes that cannot be, also when told not to.
@@ -197,7 +197,8 @@ Token mint(const SecretBytes& session_key, std::uint64_t generation, const Bytes
   token.generation = generation;
   token.session = session;
   token.id = random_bytes(kIdSize);
-  token.tag = first_tag(session_key, token);
+  HmacSha256 hmac;
+  token.tag = first_tag(hmac, session_key, token);
   return attenuate(std::move(token), caveats);
 }
 
@@ -206,8 +207,9 @@ Token attenuate(Token token, const std::vector<Caveat>& caveats) {
     throw Error(ErrorKind::usage, "a token holds at most " + std::to_string(kMaxCaveats) + " caveats",
                 "start from a token that was narrowed fewer times");
   }
+  HmacSha256 hmac;
   for (const auto& caveat : caveats) {
-    token.tag = next_tag(token.tag, caveat);
+    token.tag = next_tag(hmac, token.tag, caveat);
     token.caveats.push_back(caveat);
   }
   return token;
@@ -233,8 +235,9 @@ std::optional<Token> decode(std::string_view text) {
 }
 
 bool verify(const SecretBytes& session_key, const Token& token) {
-  Digest tag = first_tag(session_key, token);
-  for (const auto& caveat : token.caveats) tag = next_tag(tag, caveat);
+  HmacSha256 hmac;
+  Digest tag = first_tag(hmac, session_key, token);
+  for (const auto& caveat : token.caveats) tag = next_tag(hmac, tag, caveat);
   return constant_time_equal(tag, token.tag);
 }
 
