@@ -17,13 +17,21 @@ constexpr const char* kLoopbackNames[]{"127.0.0.1", "localhost", "::1"};
 constexpr std::string_view kProxyUser = "agentvault";
 constexpr std::uint64_t kMaxGitEntries = 10'000;
 
+/// A program that asks its user about every new value of the usual variable, and takes another one's as it comes.
+struct Renaming {
+  std::string_view program;
+  std::string_view usual;
+  std::string_view instead;
+};
+constexpr Renaming kRenamings[]{{"claude", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"}};
+
 using Variables = std::map<std::string, std::string>;
 
 class Claims {
  public:
   void claim(const std::string& variable, const std::string& credential, std::string value) {
     const auto [found, fresh] = owners_.emplace(variable, credential);
-    if (!fresh) {
+    if (!fresh && found->second != credential) {
       throw Error(ErrorKind::usage,
                   "the credentials " + found->second + " and " + credential + " both claim " + variable,
                   "choose one with --with, or give one of them another --env");
@@ -45,11 +53,21 @@ std::string inherited_value(const std::vector<std::string>& inherited, const std
   return {};
 }
 
+/// What this program reads in place of a variable; mostly the variable itself.
+std::string as_read_by(const std::string& program, const std::string& variable) {
+  for (const auto& renaming : kRenamings) {
+    if (renaming.program == program && renaming.usual == variable) return std::string(renaming.instead);
+  }
+  return variable;
+}
+
 /// A credential's own variables, in the names that its service's clients read.
 Variables credential_variables(const EnvironmentRequest& request) {
   Claims claims;
   for (const auto& grant : *request.grants) {
-    for (const auto& variable : grant.binding.env) claims.claim(variable, grant.name, request.mint(grant.name));
+    for (const auto& variable : grant.binding.env) {
+      claims.claim(as_read_by(request.program, variable), grant.name, request.mint(grant.name));
+    }
     for (const auto& variable : grant.binding.env_url) {
       claims.claim(variable, grant.name, "http://" + request.authority + "/" + grant.name + grant.binding.client_base);
     }
@@ -146,7 +164,9 @@ Environment build_environment(const EnvironmentRequest& request) {
   Environment out;
   for (const auto& entry : request.inherited) {
     const std::string name = entry.substr(0, entry.find('='));
-    if (name.starts_with(kOwnPrefix) || name == kPinFolder || values.contains(name)) continue;
+    if (name.starts_with(kOwnPrefix) || name == kPinFolder || values.contains(as_read_by(request.program, name))) {
+      continue;
+    }
     if (request.holds_secret(entry)) {
       out.removed.push_back(name);
       continue;

@@ -13,6 +13,7 @@ namespace agentvault::session {
 
 struct EnvironmentRequest {
   std::vector<std::string> inherited;  // "NAME=value"
+  std::string program;                 // file name of what is going to run
   const std::vector<broker::Grant>* grants;
   std::string authority;               // of the broker
   std::uint16_t tokenless_proxy_port;  // for Java

@@ -71,6 +71,7 @@ Environment environment_for(const ExecRequest& request, std::chrono::seconds lif
                             const broker::Broker& broker, const ClientFiles& files, const token::Token& proxy_token) {
   EnvironmentRequest wanted;
   wanted.inherited = request.environment;
+  wanted.program = std::filesystem::path(request.command.front()).filename();
   wanted.grants = &state.grants();
   wanted.authority = broker.authority();
   wanted.tokenless_proxy_port = broker.tokenless_proxy_port();

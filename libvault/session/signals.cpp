@@ -15,6 +15,11 @@
 namespace agentvault::session {
 namespace {
 
+/// What a terminal sends to its whole foreground group. When it goes away it tells only the leader of its session.
+bool is_for_the_group(int number) {
+  return number != SIGHUP && number != SIGCONT;
+}
+
 /// Every signal that would end or stop this process, but those that its own faults raise and those nobody can catch.
 sigset_t watched() {
   sigset_t set;
@@ -78,7 +83,8 @@ void SignalRelay::on_ready(std::uint32_t) {
       continue;
     }
     // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the agent has it already.
-    const bool from_terminal = info.ssi_code == SI_KERNEL && ::getpgid(cell_.agent()) == ::getpgrp();
+    const bool from_terminal =
+        info.ssi_code == SI_KERNEL && is_for_the_group(number) && ::getpgid(cell_.agent()) == ::getpgrp();
     if (!gone_ && !from_terminal) ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
   }
 }

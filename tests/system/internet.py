@@ -13,7 +13,8 @@ import tempfile
 INSIDE = "AGENTVAULT_TEST_INTERNET"
 HOSTS = {"api.vendor.example": "11.0.0.1", "plain.site.example": "11.0.0.2", "forge.example": "11.0.0.3",
          "rebound.example": "127.0.0.1", "metadata.example": "169.254.169.254", "proxy.corp.example": "11.0.0.9",
-         "api.github.com": "11.0.0.4"}
+         "api.github.com": "11.0.0.4", "api.anthropic.com": "11.0.0.5", "platform.claude.com": "11.0.0.6",
+         "api.openai.com": "11.0.0.7"}
 
 
 def enter():

@@ -3,6 +3,7 @@ import http.server
 import json
 import os
 import pathlib
+import pty
 import pwd
 import shutil
 import signal
@@ -133,6 +134,22 @@ class LevelTest(IsolationTest):
                 self.assertEqual(code, 6, output)
                 self.assertRegex(output, r"monitor\s+on")
                 self.assertRegex(output, r"\d+ \d+\r\n")
+
+    def test_a_terminal_that_goes_away_ends_the_session(self):
+        """The kernel tells only the leader of its session, which exec is in a window of its own."""
+        for level in ("off", *WALLS):
+            argv = self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "echo rea''dy; exec sleep 1000")
+            pid, master = pty.fork()
+            if pid == 0:
+                os.chdir(self.project)
+                os.execvpe(argv[0], argv, self.v.environment)
+            self.addCleanup(lambda pid=pid: subprocess.run(["kill", "-9", str(pid)], capture_output=True))
+            output = b""
+            while b"ready" not in output:
+                output += os.read(master, 4096)
+            os.close(master)
+            _, status = wait_for(lambda: (ended := os.waitpid(pid, os.WNOHANG))[0] and ended, f"{level}: the end")
+            self.assertEqual(os.waitstatus_to_exitcode(status), 128 + signal.SIGHUP)
 
 
 def cmdline(pid):

@@ -19,12 +19,14 @@ broker::Grant grant(const char* name, std::vector<std::string> env, std::vector<
   return made;
 }
 
-Environment build(const std::vector<std::string>& inherited, const std::vector<broker::Grant>& grants) {
+Environment build(const std::vector<std::string>& inherited, const std::vector<broker::Grant>& grants,
+                  const std::string& program = "sh") {
   static const Scratch scratch;
   static const net::SessionCa ca("test", std::chrono::hours(1));
   static const ClientFiles files(scratch / "", "sid", ca, [](const char*) { return std::string(); });
   EnvironmentRequest request;
   request.inherited = inherited;
+  request.program = program;
   request.grants = &grants;
   request.authority = "127.0.0.1:4000";
   request.tokenless_proxy_port = 4001;
@@ -67,6 +69,22 @@ TEST_CASE("a granted key under another name is taken out, and named") {
   const auto out = build({"MY_COPY=xREALx", "FINE=1"}, {});
   CHECK(out.removed == std::vector<std::string>{"MY_COPY"});
   CHECK(count(out, "FINE=1") == 1);
+}
+
+TEST_CASE("a program that asks about each new key gets the token where it does not ask") {
+  std::vector<broker::Grant> grants;
+  grants.push_back(grant("anthropic", {"ANTHROPIC_API_KEY"}));
+  const std::vector<std::string> inherited{"ANTHROPIC_API_KEY=sk-real", "ANTHROPIC_AUTH_TOKEN=real, too"};
+  CHECK(build(inherited, grants).entries.front() == "ANTHROPIC_AUTH_TOKEN=real, too");
+  CHECK(count(build(inherited, grants), "ANTHROPIC_API_KEY=token-anthropic") == 1);
+  const auto out = build(inherited, grants, "claude");
+  CHECK(count(out, "ANTHROPIC_AUTH_TOKEN=token-anthropic") == 1);
+  for (const auto& entry : out.entries) CHECK(!entry.starts_with("ANTHROPIC_API_KEY="));
+  // Without a credential the user's own stay.
+  CHECK(count(build(inherited, {}, "claude"), "ANTHROPIC_API_KEY=sk-real") == 1);
+  // One that claims both is no conflict with itself.
+  grants.front().binding.env = {"ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"};
+  CHECK(count(build(inherited, grants, "claude"), "ANTHROPIC_AUTH_TOKEN=token-anthropic") == 1);
 }
 
 TEST_CASE("nothing is set for a credential that is not granted") {
