@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/installed_group.hpp"
+#include "base/text.hpp"
 
 namespace agentvault::cli {
 namespace {
@@ -26,6 +27,12 @@ fs::path default_vault() {
 /// An unset variable of a script must not read as "none".
 std::string not_empty(const std::string& value) {
   return value.empty() ? "must not be empty" : "";
+}
+
+/// The parser would read "-1" as a very large number.
+std::string whole_number(const std::string& value) {
+  const auto number = parse_unsigned(value);
+  return number && *number <= (std::uint64_t{1} << 53) ? "" : "must be a whole number";
 }
 
 void define_pin_file(CLI::App* command, Arguments& a) {
@@ -145,7 +152,9 @@ void define_session_commands(CLI::App& app, Arguments& a) {
       ->delimiter(',')
       ->type_name("VAR,...");
   exec->add_option("--plan", a.plan, "hold the session to the steps in this file")->type_name("FILE")->check(not_empty);
-  exec->add_option("--budget", a.budget, "inside a session: how many requests the command may make")->type_name("N");
+  exec->add_option("--budget", a.budget, "inside a session: how many requests the command may make")
+      ->type_name("N")
+      ->check(whole_number);
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
   define_pin_file(exec, a);
 
@@ -160,8 +169,8 @@ void define_session_commands(CLI::App& app, Arguments& a) {
   attenuate->add_option("--credential", a.credential, "only for this credential");
   attenuate->add_option("--method", a.methods, "only these methods")->delimiter(',')->type_name("METHOD,...");
   attenuate->add_option("--path", a.paths, "only paths of this pattern (repeatable)")->type_name("PATTERN");
-  attenuate->add_option("--budget", a.budget, "only so many requests")->type_name("N");
-  attenuate->add_option("--depth", a.depth, "to be handed on only so often")->type_name("N");
+  attenuate->add_option("--budget", a.budget, "only so many requests")->type_name("N")->check(whole_number);
+  attenuate->add_option("--depth", a.depth, "to be handed on only so often")->type_name("N")->check(whole_number);
   attenuate->add_option("--lifetime", a.lifetime, "only for this long, for example 10m");
   attenuate->add_option("--agent-name", a.agent_name, "name of who gets it, for the audit log");
 
@@ -226,6 +235,7 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
 void define_approval_commands(CLI::App& app, Arguments& a) {
   auto* approve = app.add_subcommand("approve", "show what waits for approval, or approve it");
   approve->add_option("id", a.question, "what is approved; without it, all that waits is shown");
+  approve->add_flag("--body", a.body, "show the whole body of what waits");
   approve->add_flag("--session", a.whole_session, "also requests like it, as long as the session lives");
   approve->add_option("--for", a.duration, "also requests like it, for this long")->type_name("D")->check(not_empty);
   auto* deny = app.add_subcommand("deny", "refuse what waits for approval");

@@ -94,6 +94,7 @@ struct Arguments {
   // approve, deny
   std::string question;
   bool whole_session = false;
+  bool body = false;
   std::string duration;
 
   // doctor

@@ -12,11 +12,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
+constexpr std::size_t kMostOfAText = 65'536;
+
 std::string as_text(const Value& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return printable(*text, 4096);
+  if (const auto* text = std::get_if<std::string>(&value)) return printable(*text, kMostOfAText);
   if (const auto* number = std::get_if<std::int64_t>(&value)) return std::to_string(*number);
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "yes" : "no";
-  return printable(join(std::get<std::vector<std::string>>(value), ", "), 4096);
+  return printable(join(std::get<std::vector<std::string>>(value), ", "), kMostOfAText);
 }
 
 ordered_json as_json(const Record& record) {

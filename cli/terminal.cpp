@@ -187,13 +187,13 @@ void open_missing_streams() {
 }
 
 int report(const Error& error) {
-  std::fprintf(stderr, "agentvault: error: %s\n", printable(error.what(), kMaxMessage).c_str());
-  if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", printable(error.hint(), kMaxMessage).c_str());
+  std::fprintf(stderr, "agentvault: error: %s\n", printable_message(error.what(), kMaxMessage).c_str());
+  if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", printable_message(error.hint(), kMaxMessage).c_str());
   return error.exit_code();
 }
 
 void note(const std::string& text) {
-  std::fprintf(stderr, "agentvault: %s\n", printable(text, kMaxMessage).c_str());
+  std::fprintf(stderr, "agentvault: %s\n", printable_message(text, kMaxMessage).c_str());
 }
 
 SecretBytes ask_hidden(const std::string& question, ErrorKind kind, const std::string& hint) {

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
 
@@ -21,7 +23,7 @@ std::string left_until(std::int64_t until) {
   return std::to_string(std::max<std::int64_t>(0, until - now.count())) + " s";
 }
 
-Record record_of(const std::string& session, const broker::Question& question) {
+Record record_of(const std::string& session, const broker::Question& question, bool json) {
   Record record{{"id", question.id},
                 {"session", session},
                 {"request", question.method + " " + question.url},
@@ -29,12 +31,23 @@ Record record_of(const std::string& session, const broker::Question& question) {
                 {"asked by", question.chain},
                 {"rule", question.rule},
                 {"left to answer", left_until(question.until)}};
+  if (json) record.emplace_back("headers", question.headers);
+  // One a line: a value could look like the next.
+  for (const auto& header : question.headers) {
+    if (!json) record.emplace_back("header", header);
+  }
   if (question.body_size > 0) {
     record.emplace_back("body size", static_cast<std::int64_t>(question.body_size));
     record.emplace_back("body sha256", question.body_sha256);
-    record.emplace_back("body begins", printable(question.body_start, broker::Question::kShownBody));
+    const bool whole = question.body_size == question.body_start.size();
+    record.emplace_back(whole ? "body" : "body begins", question.body_start);
   }
   return record;
+}
+
+Error nothing_waits(const std::string& id) {
+  return Error(ErrorKind::not_found, "nothing with the id " + printable(id, 40) + " waits for approval",
+               "it may have been answered, or its time is up: \"agentvault approve\" shows what waits");
 }
 
 int show_questions(const Arguments& a) {
@@ -44,7 +57,7 @@ int show_questions(const Arguments& a) {
     const auto questions = session::ask_questions(paths, name);
     if (!questions) note("session " + name + " does not answer");
     for (const auto& question : questions.value_or(std::vector<broker::Question>())) {
-      records.push_back(record_of(name, question));
+      records.push_back(record_of(name, question, a.json));
     }
   }
   if (a.json || records.empty()) {
@@ -58,13 +71,28 @@ int show_questions(const Arguments& a) {
   return 0;
 }
 
+/// As it is into a file or a pipe, escaped on a terminal.
+int show_body(const Arguments& a) {
+  const auto paths = a.paths_of_vault();
+  for (const auto& name : session::live_sessions(paths)) {
+    const auto body = session::ask_question_body(paths, name, a.question);
+    if (!body) continue;
+    if (::isatty(STDOUT_FILENO) != 0) {
+      std::puts(printable_message(*body, body->size() * 4).c_str());
+    } else if (std::fwrite(body->data(), 1, body->size(), stdout) != body->size()) {
+      throw Error(ErrorKind::failed, "the body could not be written", "is there space left?");
+    }
+    return 0;
+  }
+  throw nothing_waits(a.question);
+}
+
 int answer(const Arguments& a, const ControlCommand& command) {
   const auto paths = a.paths_of_vault();
   paths.check_directory();
   const auto result = session::withdraw(paths, session::live_sessions(paths), command, session::Silent::leave);
   if (!result.told.empty()) return 0;
-  throw Error(ErrorKind::not_found, "nothing with the id " + printable(command.subject, 40) + " waits for approval",
-              "it may have been answered, or its time is up: \"agentvault approve\" shows what waits");
+  throw nothing_waits(command.subject);
 }
 
 }  // namespace
@@ -72,9 +100,14 @@ int answer(const Arguments& a, const ControlCommand& command) {
 int run_approve(const Arguments& a) {
   a.paths_of_vault().check();
   if (a.question.empty()) {
-    if (a.whole_session || !a.duration.empty())
+    if (a.whole_session || a.body || !a.duration.empty())
       throw Error(ErrorKind::usage, "approve what?", "name the id of what waits");
     return show_questions(a);
+  }
+  if (a.body) {
+    if (a.whole_session || !a.duration.empty())
+      throw Error(ErrorKind::usage, "--body only shows", "approve it with the next command");
+    return show_body(a);
   }
   if (a.whole_session && !a.duration.empty())
     throw Error(ErrorKind::usage, "--session and --for exclude each other", "give one");

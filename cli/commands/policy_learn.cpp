@@ -61,10 +61,12 @@ void look_at(const nlohmann::json& event, bool denied_too, Seen& seen) {
   const auto credential = text_of(event, "credential");
   if (!credential.empty()) {
     seen.credentials.insert(credential);
-    seen.requests.push_back({credential, text_of(event, "method"), text_of(event, "path")});
+    const auto reason = text_of(event, "reason");
+    const bool asked = reason.ends_with(", approved") || reason.ends_with(", approved before");
+    seen.requests.push_back({credential, text_of(event, "method"), text_of(event, "path"), asked});
   } else if (const auto host = net::parse_authority(text_of(event, "host"));
              host && text_of(event, "reason") != "intercepted") {
-    seen.hosts.insert(host->host);
+    seen.hosts.insert(net::bracketed(host->host) + ":" + std::to_string(host->port.value_or(443)));
   }
 }
 
@@ -87,9 +89,9 @@ int run_policy_learn(const Arguments& a) {
   if (!valid_name(a.agent)) throw Error(ErrorKind::usage, "not a name: " + printable(a.agent), "a-z 0-9 . _ -");
   const auto file = log_of(a);
   const auto seen = read_log(file, a.all);
-  const auto rules = policy::learn(seen.requests);
+  const auto learned = policy::learn(seen.requests);
   const std::string text = policy::write_policy(a.agent, {seen.credentials.begin(), seen.credentials.end()},
-                                                {seen.hosts.begin(), seen.hosts.end()}, rules);
+                                                {seen.hosts.begin(), seen.hosts.end()}, learned);
   policy::parse_document(text, "learned");  // what is proposed can be used
   std::fputs(text.c_str(), stdout);
   note("learned from " + file.parent_path().filename().string() + ": " + std::to_string(seen.requests.size()) +

@@ -13,6 +13,12 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+std::string upper(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), to_upper);
+  return out;
+}
+
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return to_lower(x) == to_lower(y); });
@@ -88,20 +94,32 @@ std::string format_duration(std::chrono::seconds duration) {
   return std::to_string(seconds) + "s";
 }
 
-std::string printable(std::string_view text, std::size_t most) {
+namespace {
+
+std::string escaped(std::string_view text, std::size_t most, bool backslashes_too) {
   std::string out;
   for (char c : text) {
     if (out.size() >= most) return out + "...";
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f && c != '\\') {
+    if (byte >= 0x20 && byte < 0x7f && (c != '\\' || !backslashes_too)) {
       out.push_back(c);
     } else {
-      char escaped[5];
-      std::snprintf(escaped, sizeof escaped, "\\x%02x", byte);
-      out += escaped;
+      char escape[5];
+      std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+      out += escape;
     }
   }
   return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text, std::size_t most) {
+  return escaped(text, most, true);
+}
+
+std::string printable_message(std::string_view text, std::size_t most) {
+  return escaped(text, most, false);
 }
 
 bool glob_matches(std::string_view pattern, std::string_view text) {

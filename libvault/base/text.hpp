@@ -23,6 +23,7 @@ inline char to_upper(char c) {
   return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
 }
 std::string lower(std::string_view text);
+std::string upper(std::string_view text);
 /// ASCII only, as HTTP field names and host names compare.
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 std::string_view trim(std::string_view text);
@@ -39,6 +40,8 @@ std::string format_duration(std::chrono::seconds duration);
 /// What somebody else chose, made safe for a terminal: control characters and non-ASCII bytes become \xNN, and what is
 /// past `most` characters becomes an ellipsis.
 std::string printable(std::string_view text, std::size_t most = 200);
+/// The same for a message whose parts were made safe already: their escapes stay as they are.
+std::string printable_message(std::string_view text, std::size_t most);
 
 /// '*' in the pattern is any run of characters, also an empty one. In time proportional to the product of the lengths
 /// at most: only the last star is ever revisited.

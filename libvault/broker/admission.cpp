@@ -14,13 +14,23 @@ namespace {
 constexpr std::size_t kMaxJudgedBody = std::size_t{16} << 20;
 constexpr const char* kPlanTarget = "/.agentvault/plan";
 
+std::size_t shown_size(const Request& request) {
+  std::size_t size = request.target.text().size();
+  for (const auto& field : request.head.fields.list()) size += field.name.size() + field.value.size();
+  return size;
+}
+
 /// What cannot be asked is denied.
 std::optional<Refusal> refuse_to_ask(const SessionState& session, const Request& request) {
   if (!session.can_ask()) {
     return Refusal{403, "approval_impossible", "the policy asks for a person's approval, and isolation is off",
                    "an agent that nothing holds could answer itself: start the session at strict or standard"};
   }
-  // What is approved is the complete request.
+  // What is approved is the complete request, and a person has to read it.
+  if (shown_size(request) > Question::kMostShown) {
+    return Refusal{403, "approval_impossible",
+                   "a request that a person is asked about has too long an address, or head", "send a shorter one"};
+  }
   if (request.has_body() && !request.collected) {
     return Refusal{413, "body_too_large", "a request that a person is asked about is larger than 16 MiB",
                    "send a smaller one"};
@@ -65,16 +75,20 @@ bool Admission::key_goes_into_body(const Request& request) const {
 std::size_t Admission::wanted_body(const Request& request) const {
   if (request.declares_plan) return policy::kMaxPlan;
   if (key_goes_into_body(request)) return kMaxJsonBody;
-  const bool asked = std::any_of(request.candidates.begin(), request.candidates.end(), [&](const Grant* grant) {
+  const auto asks = [&](const policy::RuleSet& rules) {
+    auto questions = rules.questions(request.head.method, request.target.path);
+    questions.add(rules.questions(request.head.method, http::with_slashes(request.target.path)));
+    return questions.body || (questions.fields && policy::has_fields(request.head.fields));
+  };
+  const auto grant_asks = [&](const Grant* grant) {
     // Where the token is still in the path, it is not yet known which rules are asked.
     if (accepts(*grant, provider::Place::Kind::path)) return grant->rules.asks_for_body();
-    if (meters_models(context_.session, request, *grant)) return true;
-    const auto asks = [&](const policy::RuleSet& rules) {
-      return rules.questions(request.head.method, request.target.path).body ||
-             rules.questions(request.head.method, http::with_slashes(request.target.path)).body;
-    };
-    return asks(grant->rules) || context_.session.plans().any_asks_for_body();
-  });
+    return meters_models(context_.session, request, *grant) || asks(grant->rules);
+  };
+  const bool may_name_method = request.head.method == "POST" && policy::is_form(request.head.fields);
+  const bool asked = may_name_method || context_.session.plans().any_asks_for_body() ||
+                     asks(context_.session.bare_rules()) ||
+                     std::any_of(request.candidates.begin(), request.candidates.end(), grant_asks);
   return asked ? kMaxJudgedBody : 0;
 }
 
@@ -159,9 +173,11 @@ Judgement Admission::judge(Request& request, std::optional<Refusal> refusal) {
     return judgement;
   }
   if (!judgement.refusal) judgement = decide_all(request);
-  if (judgement.asks && context_.approvals.covers(request)) {
+  if (judgement.asks && context_.approvals.covers(request, judgement.reason)) {
     judgement.asks = false;
     judgement.reason += ", approved before";
+    request.approved = true;
+    remember_allowed(context_.session, request);
   }
   if (judgement.asks) judgement.refusal = refuse_to_ask(context_.session, request);
   return finish(request, std::move(judgement));
@@ -177,6 +193,8 @@ std::optional<Refusal> Admission::judge_answered(Request& request, Approvals::Ve
   }
   judgement.asks = false;
   judgement.reason += ", approved";
+  request.approved = !judgement.refusal;
+  if (request.approved) remember_allowed(context_.session, request);
   return finish(request, std::move(judgement)).refusal;
 }
 

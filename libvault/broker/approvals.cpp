@@ -15,8 +15,9 @@ std::int64_t unix_now() {
 }
 
 /// What a standing approval is for.
-std::string rule_key(const Request& request) {
+std::string rule_key(const Request& request, const std::string& rule) {
   ByteWriter key;
+  key.text(rule);
   for (const auto& id : request.token_ids) key.text(id);
   key.text("").text(request.credential()).text(request.head.method).text(request.upstream.authority());
   key.text(request.target.path);
@@ -36,6 +37,11 @@ Question question_of(const Request& request, const std::string& rule, std::chron
   question.body_size = request.body.size();
   if (!request.body.empty()) question.body_sha256 = hex(sha256(as_bytes(request.body)));
   question.body_start = request.body.substr(0, Question::kShownBody);
+  http::Fields fields = request.head.fields;
+  http::remove_hop_by_hop(fields);
+  for (const auto& field : fields.list()) {
+    if (!equal_ignoring_case(field.name, "host")) question.headers.push_back(field.name + ": " + field.value);
+  }
   question.asked = unix_now();
   question.until = question.asked + patience.count();
   return question;
@@ -54,7 +60,7 @@ std::optional<std::string> Approvals::ask(const Request& request, const std::str
   const std::string id = question.id;
   if (pending_.contains(id)) return std::nullopt;
   const auto timer = reactor_.after(patience, [this, id] { settle(id, Verdict::timed_out); });
-  pending_.emplace(id, Pending{std::move(question), rule_key(request), timer, std::move(answer)});
+  pending_.emplace(id, Pending{std::move(question), &request, rule_key(request, rule), timer, std::move(answer)});
   if (tell_) tell_(pending_.size());
   return id;
 }
@@ -84,9 +90,14 @@ bool Approvals::answer(const std::string& id, bool approved, std::chrono::second
   return true;
 }
 
-bool Approvals::covers(const Request& request) const {
+const std::string* Approvals::body_of(const std::string& id) const {
+  const auto found = pending_.find(id);
+  return found == pending_.end() ? nullptr : &found->second.request->body;
+}
+
+bool Approvals::covers(const Request& request, const std::string& rule) const {
   if (standing_.empty()) return false;
-  const auto found = standing_.find(rule_key(request));
+  const auto found = standing_.find(rule_key(request, rule));
   return found != standing_.end() && net::boot_time() < found->second;
 }
 

@@ -24,11 +24,13 @@ struct Question {
   std::string rule;
   std::uint64_t body_size = 0;
   std::string body_sha256;
-  std::string body_start;  // at most kShownBody bytes of it
-  std::int64_t asked = 0;  // Unix seconds
-  std::int64_t until = 0;  // then the answer is no
+  std::string body_start;            // at most kShownBody bytes of it
+  std::vector<std::string> headers;  // "name: value", as they will be forwarded
+  std::int64_t asked = 0;            // Unix seconds
+  std::int64_t until = 0;            // then the answer is no
 
-  static constexpr std::size_t kShownBody = 512;
+  static constexpr std::size_t kShownBody = 2048;
+  static constexpr std::size_t kMostShown = 8192;  // of address and head: longer ones are not asked about
 };
 
 class Approvals {
@@ -47,17 +49,22 @@ class Approvals {
                                  Answer answer);
   void withdraw(const std::string& id);
   std::vector<Question> pending() const;
+  /// All of a waiting request's body; null when nothing of that id waits.
+  const std::string* body_of(const std::string& id) const;
   /// Called whenever another one waits, with how many do.
   void on_question(std::function<void(std::size_t)> tell) { tell_ = std::move(tell); }
 
-  /// False: nothing of that id waits. `standing`: requests like it pass without being asked for so long.
+  /// False: nothing of that id waits. `standing`: requests like it that the same rule asks about pass without being
+  /// asked for so long, or until the policy changes.
   bool answer(const std::string& id, bool approved, std::chrono::seconds standing);
   /// Whether a standing approval covers the request.
-  bool covers(const Request& request) const;
+  bool covers(const Request& request, const std::string& rule) const;
+  void forget_standing() { standing_.clear(); }
 
  private:
   struct Pending {
     Question question;
+    const Request* request;  // whose owner withdraws it before it goes
     std::string rule_key;
     net::Reactor::TimerId timer;
     Answer answer;

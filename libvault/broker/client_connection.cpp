@@ -63,7 +63,7 @@ void ClientConnection::arm_timer() {
 
 void ClientConnection::enforce_withdrawals() {
   if (question_) {
-    if (auto refusal = judge_again(context_.session, context_.egress, request_)) {
+    if (auto refusal = judge_again(context_.session, context_.egress, request_, true)) {
       context_.approvals.withdraw(*question_);
       question_.reset();
       go_on(std::move(refusal));

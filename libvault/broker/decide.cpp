@@ -31,10 +31,12 @@ std::string judged_path(const Request& request) {
   return request.grant != nullptr ? request.target.path : std::string();
 }
 
-/// Only what was collected can be read; what a WebSocket will carry cannot.
+/// Only what was collected can be read; what a WebSocket will carry cannot. A form is looked at in any case: some
+/// servers take the method from one.
 policy::Content content_of(const Request& request, const policy::RuleSet& rules, const http::Fields& fields,
                            const std::string& path) {
-  if (!rules.asks_for_body() || (!request.has_body() && !request.websocket)) return {};
+  if (!request.has_body() && !request.websocket) return {};
+  if (!rules.asks_for_body() && !policy::is_form(fields)) return {};
   const policy::Questions questions = rules.questions(request.head.method, path);
   return {fields, request.collected ? &request.body : nullptr, questions};
 }
@@ -69,7 +71,8 @@ policy::Decision ask(SessionState& session, const policy::RuleSet& rules, const 
   facts.body_size = body_size(request);
   facts.time = policy::LocalTime::of(now);
   if (rules.asks_for_history()) {
-    facts.history = session.history().of(facts.credential, facts.host, facts.path, SessionHistory::Clock::now());
+    facts.history =
+        session.history().of(facts.credential, facts.host, facts.method, facts.path, SessionHistory::Clock::now());
   }
   return is_tunnel(request) ? rules.decide_tunnel(facts) : rules.decide(facts);
 }
@@ -86,6 +89,11 @@ policy::Decision ask_both_readings(SessionState& session, const policy::RuleSet&
 
 Refusal policy_denied(const std::string& reason, const std::string& hint) {
   return {403, "policy_denied", "the policy does not allow this request (" + reason + ")", hint};
+}
+
+/// Not only because of what the session has done.
+bool asks_steadily(const policy::RuleSet& rules, const policy::Decision& decision) {
+  return decision.rule && rules.rules()[*decision.rule - 1].effect == policy::Effect::approve;
 }
 
 Judgement decide_egress(SessionState& session, const policy::Egress& egress, const Request& request,
@@ -110,7 +118,7 @@ Judgement decide_egress(SessionState& session, const policy::Egress& egress, con
   const auto decision = ask(session, rules, request, path, now);
   if (!decision.rule || decision.allowed()) return {"egress " + egress.text(), std::nullopt};
   const auto reason = rules.explain(decision);
-  if (decision.effect == policy::Effect::approve) return {reason, std::nullopt, true};
+  if (decision.effect == policy::Effect::approve) return {reason, std::nullopt, true, asks_steadily(rules, decision)};
   return {reason, policy_denied(reason, "\"agentvault policy show\" lists the rules")};
 }
 
@@ -127,7 +135,9 @@ Judgement decide_credential(SessionState& session, const Request& request, std::
   }
   const auto decision = ask_both_readings(session, grant.rules, request, now);
   const auto reason = grant.rules.explain(decision);
-  if (decision.effect != policy::Effect::deny) return {reason, std::nullopt, !decision.allowed()};
+  if (decision.effect != policy::Effect::deny) {
+    return {reason, std::nullopt, !decision.allowed(), asks_steadily(grant.rules, decision)};
+  }
   return {reason, policy_denied(reason, "\"agentvault show " + grant.name + "\" lists the rules")};
 }
 
@@ -143,10 +153,9 @@ std::optional<Refusal> judge_plans(SessionState& session, const Request& request
   return std::nullopt;
 }
 
-/// For rules that look back.
 void remember(SessionState& session, const Request& request, const Judgement& judgement) {
   if (!judgement.refusal && !judgement.asks) {
-    session.history().allowed(request.credential(), request.upstream.host, request.target.path);
+    remember_allowed(session, request);
   } else if (judgement.refusal && judgement.refusal->status == 403) {
     session.history().denied(SessionHistory::Clock::now());
   }
@@ -164,12 +173,21 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
   return std::nullopt;
 }
 
-std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request) {
+std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request,
+                                   bool asked) {
   if (auto withdrawn = session.withdrawals().judge(request.credential(), request.token_ids)) return withdrawn;
   const auto now = std::chrono::system_clock::now();
-  return (request.grant != nullptr ? decide_credential(session, request, now)
-                                   : decide_egress(session, egress, request, now))
-      .refusal;
+  auto judgement = request.grant != nullptr ? decide_credential(session, request, now)
+                                            : decide_egress(session, egress, request, now);
+  if (!judgement.refusal && judgement.asks && judgement.steadily && !asked) {
+    return Refusal{403, "approval_needed", "requests like this one are asked about by now (" + judgement.reason + ")",
+                   "send it again: it waits for \"agentvault approve\""};
+  }
+  return judgement.refusal;
+}
+
+void remember_allowed(SessionState& session, const Request& request) {
+  session.history().allowed(request.credential(), request.upstream.host, request.head.method, request.target.path);
 }
 
 Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,

@@ -276,7 +276,7 @@ void Exchange::abandon(const std::string& why) {
 }
 
 void Exchange::enforce_withdrawals() {
-  const auto refusal = judge_again(session_, egress_, request_);
+  const auto refusal = judge_again(session_, egress_, request_, request_.approved);
   if (!refusal) return;
   abandon(refusal->code);
   if (head_passed_on_) return client_.exchange_broken();

@@ -8,22 +8,31 @@ namespace {
 constexpr std::chrono::minutes kWindow{1};
 
 /// A digest, so that long paths cost no more than short ones.
-std::string place(std::string_view kind, std::string_view credential, std::string_view rest) {
-  const Digest digest = sha256(ByteWriter().text(kind).text(credential).text(rest).bytes());
+std::string digest_of(const ByteWriter& place) {
+  const Digest digest = sha256(place.bytes());
   return {digest.begin(), digest.end()};
+}
+
+std::string place(std::string_view host) {
+  return digest_of(ByteWriter().text("host").text(host));
+}
+
+std::string place(std::string_view credential, std::string_view method, std::string_view path) {
+  return digest_of(ByteWriter().text("path").text(credential).text(method).text(path));
 }
 
 }  // namespace
 
-policy::History SessionHistory::of(std::string_view credential, std::string_view host, std::string_view path,
-                                   Clock::time_point now) {
+policy::History SessionHistory::of(std::string_view credential, std::string_view host, std::string_view method,
+                                   std::string_view path, Clock::time_point now) {
   while (!denials_.empty() && now - denials_.front() > kWindow) denials_.pop_front();
-  return {!places_.contains(place("host", "", host)), !places_.contains(place("path", credential, path)),
+  return {!places_.contains(place(host)), !places_.contains(place(credential, method, path)),
           static_cast<unsigned>(denials_.size())};
 }
 
-void SessionHistory::allowed(std::string_view credential, std::string_view host, std::string_view path) {
-  for (auto& known : {place("host", "", host), place("path", credential, path)}) {
+void SessionHistory::allowed(std::string_view credential, std::string_view host, std::string_view method,
+                             std::string_view path) {
+  for (auto& known : {place(host), place(credential, method, path)}) {
     if (places_.size() < kMostPlaces) places_.insert(known);
   }
 }

@@ -16,8 +16,9 @@ class SessionHistory {
  public:
   using Clock = std::chrono::steady_clock;
 
-  policy::History of(std::string_view credential, std::string_view host, std::string_view path, Clock::time_point now);
-  void allowed(std::string_view credential, std::string_view host, std::string_view path);
+  policy::History of(std::string_view credential, std::string_view host, std::string_view method, std::string_view path,
+                     Clock::time_point now);
+  void allowed(std::string_view credential, std::string_view host, std::string_view method, std::string_view path);
   void denied(Clock::time_point now);
 
  private:

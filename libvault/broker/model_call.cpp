@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/text.hpp"
 #include "http/json_walker.hpp"
@@ -23,6 +24,8 @@ constexpr std::size_t kMostPending = std::size_t{4} << 20;
 
 /// How often a request wants to be answered.
 constexpr std::array kMultipliers{"n", "best_of", "candidateCount", "candidate_count"};
+/// Tiers that cost what the price says, or less. "auto" is what a project's settings say.
+constexpr std::array kUsualTiers{"auto", "default", "flex", "standard", "standard_only"};
 /// What brings in more than the request holds: settings of the whole request, parts of a message, tools that the
 /// provider runs, and what "type" says of parts. Tools that the agent runs itself are "function" and "custom".
 constexpr std::array kOutsideSettings{
@@ -63,8 +66,14 @@ class RequestWalker final : public http::JsonWalker {
   std::uint64_t images = 0;
   std::uint64_t output = 0;  // 0: not said
   std::uint64_t multiplier = 1;
+  std::uint64_t prompts = 0;  // of a list; each is answered
   bool caches = false;
   std::string problem;
+
+  /// An item that is only an id stands for one of an earlier conversation.
+  bool names_earlier_items() const {
+    return std::any_of(with_id_.begin(), with_id_.end(), [&](const auto& item) { return !with_kind_.contains(item); });
+  }
 
  private:
   const std::string& name() const { return levels().back().name; }
@@ -106,12 +115,21 @@ class RequestWalker final : public http::JsonWalker {
     if (levels().empty()) return refuse("it is no JSON object");
     if (is_free_form()) return true;
     if (at_top() && name() == "model") model = text;
-    if (at_top() && name() == "service_tier" && text == "priority") return reject("a dearer service tier");
+    if (at_top() && name() == "service_tier" && !lists(kUsualTiers, text)) return reject("a dearer service tier");
+    note_item();
+    if (in_prompt()) ++prompts;
     if (is_limit() || is_multiplier()) return reject("an odd limit");
     if (name() == "type") return on_type(text);
     if (name() == "mimeType" || name() == "mime_type")
       return text.starts_with("image/") ? count_image() : reject("a file");
     return on_other();
+  }
+  bool in_prompt() const { return levels().size() == 2 && levels()[0].name == "prompt"; }
+  void note_item() {
+    if (limit_ != Limit::max_output_tokens || levels().size() != 3 || levels()[0].name != "input") return;
+    const auto& item = levels()[1].name;
+    if (name() == "id") with_id_.insert(item);
+    if (name() == "type" || name() == "role") with_kind_.insert(item);
   }
   bool is_multiplier() const { return (at_top() || in_generation_config()) && lists(kMultipliers, name()); }
   bool on_type(const std::string& text) {
@@ -151,6 +169,7 @@ class RequestWalker final : public http::JsonWalker {
   bool on_null() override { return levels().empty() ? refuse("it is no JSON object") : true; }
   bool on_container(bool is_object) override {
     if (levels().empty()) return is_object || refuse("it is no JSON object");
+    if (in_prompt()) ++prompts;
     if (is_free_form()) {
       if (free_depth_ == 0) free_depth_ = levels().size();
       return true;
@@ -170,7 +189,8 @@ class RequestWalker final : public http::JsonWalker {
     return outside ? reject("\"" + printable(name(), 40) + "\"") : true;
   }
 
-  std::size_t free_depth_ = 0;  // how deep it lies; 0: outside
+  std::set<std::string> with_id_, with_kind_;  // items of "input", by their places
+  std::size_t free_depth_ = 0;                 // how deep it lies; 0: outside
   bool gemini_;
   Limit limit_;
 };
@@ -181,6 +201,15 @@ std::pair<std::string, std::string> gemini_target(const std::string& path) {
   const auto colon = last.rfind(':');
   if (colon == std::string::npos) return {"", ""};
   return {last.substr(0, colon), last.substr(colon + 1)};
+}
+
+/// ".../deployments/NAME/...": what Azure obeys, whatever the body says.
+std::string deployment_of(const std::string& path) {
+  constexpr std::string_view folder = "/deployments/";
+  const auto at = path.find(folder);
+  if (at == std::string::npos) return {};
+  const auto rest = path.substr(at + folder.size());
+  return rest.substr(0, rest.find('/'));
 }
 
 enum class Kind { free, generation, embedding, unknown };
@@ -218,11 +247,29 @@ Kind kind_of(Shape shape, const std::string& path) {
   }
 }
 
-std::uint64_t count(const json& object, const char* key) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_number_unsigned()) return 0;
-  return std::min(found->get<std::uint64_t>(), kMostCount);
-}
+/// The numbers of one report of use. What it does not say in whole numbers it does not say.
+class Report {
+ public:
+  explicit Report(const json& object) : object_(object) {}
+  std::uint64_t count(const char* key) {
+    const auto found = object_.find(key);
+    if (found == object_.end() || found->is_null()) return 0;
+    if (!found->is_number_unsigned()) {
+      sound_ = false;
+      return 0;
+    }
+    said_ = true;
+    return std::min(found->get<std::uint64_t>(), kMostCount);
+  }
+  std::optional<ModelTokens> with(ModelTokens tokens) const {
+    return sound_ && said_ ? std::optional(tokens) : std::nullopt;
+  }
+
+ private:
+  const json& object_;
+  bool sound_ = true;
+  bool said_ = false;
+};
 
 const json* member(const json& value, const char* key) {
   if (!value.is_object()) return nullptr;
@@ -234,24 +281,32 @@ std::optional<ModelTokens> openai_usage(const json& message) {
   const auto* response = member(message, "response");
   const auto* usage = member(response != nullptr ? *response : message, "usage");
   if (usage == nullptr) return std::nullopt;
-  return ModelTokens{std::max(count(*usage, "prompt_tokens"), count(*usage, "input_tokens")),
-                     std::max(count(*usage, "completion_tokens"), count(*usage, "output_tokens")), 0};
+  Report report(*usage);
+  const auto input = std::max(report.count("prompt_tokens"), report.count("input_tokens"));
+  const auto output = std::max(report.count("completion_tokens"), report.count("output_tokens"));
+  // Some services count reasoning only in the sum.
+  const auto all = report.count("total_tokens");
+  return report.with({input, std::max(output, all > input ? all - input : 0), 0});
 }
 
 std::optional<ModelTokens> anthropic_usage(const json& message) {
   const auto* inner = member(message, "message");
   const auto* usage = member(inner != nullptr ? *inner : message, "usage");
   if (usage == nullptr) return std::nullopt;
-  const auto writes = count(*usage, "cache_creation_input_tokens");
-  return ModelTokens{count(*usage, "input_tokens") + count(*usage, "cache_read_input_tokens") + writes,
-                     count(*usage, "output_tokens"), writes};
+  Report report(*usage);
+  const auto writes = report.count("cache_creation_input_tokens");
+  const auto input = report.count("input_tokens") + report.count("cache_read_input_tokens") + writes;
+  return report.with({input, report.count("output_tokens"), writes});
 }
 
 std::optional<ModelTokens> gemini_usage(const json& message) {
   const auto* usage = member(message, "usageMetadata");
   if (usage == nullptr) return std::nullopt;
-  return ModelTokens{count(*usage, "promptTokenCount") + count(*usage, "toolUsePromptTokenCount"),
-                     count(*usage, "candidatesTokenCount") + count(*usage, "thoughtsTokenCount"), 0};
+  Report report(*usage);
+  const auto input = report.count("promptTokenCount") + report.count("toolUsePromptTokenCount");
+  const auto output = report.count("candidatesTokenCount") + report.count("thoughtsTokenCount");
+  const auto all = report.count("totalTokenCount");
+  return report.with({input, std::max(output, all > input ? all - input : 0), 0});
 }
 
 std::optional<ModelTokens> usage_in(Shape shape, const json& message) {
@@ -282,13 +337,16 @@ std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(Shape shape, con
     return Unbounded{"the body cannot be read" + (walker.reason().empty() ? "" : ": " + walker.reason())};
   }
   if (!walker.problem.empty()) return Unbounded{"the request asks for " + walker.problem};
+  if (walker.names_earlier_items()) return Unbounded{"the request asks for items of an earlier conversation"};
   ModelCall call{walker.model, {}};
   if (shape == Shape::gemini) call.model = gemini_target(path).first;
+  if (const auto deployment = deployment_of(path); !deployment.empty()) call.model = deployment;
   if (call.model.empty()) return Unbounded{"the request names no model"};
   call.most.input = body->size() + kTokensBesides + walker.images * kTokensOfImage;
   if (walker.caches) call.most.cache_writes = call.most.input;
   if (kind == Kind::generation) {
-    call.most.output = (walker.output > 0 ? walker.output : kMostOutput) * walker.multiplier;
+    const auto answers = walker.multiplier * std::max<std::uint64_t>(walker.prompts, 1);
+    call.most.output = (walker.output > 0 ? walker.output : kMostOutput) * answers;
   }
   return call;
 }

@@ -40,6 +40,7 @@ struct Request {
   bool collected = false;     // the body was read before the request was judged: a key goes there, or a rule asks
   std::string body;           // then all of it
   BodyAround body_around;     // and what is left of it without the token
+  bool approved = false;      // by a person, now or for requests like it
   std::optional<Reservation> reservation;  // what was counted against budgets
   bool model_call = false;                 // what it uses is in its answer
   std::optional<provider::Price> price;    // of the model

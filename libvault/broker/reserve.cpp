@@ -84,12 +84,14 @@ std::optional<Refusal> reserve(SessionState& session, Request& request, std::chr
   }
   Usage usage;
   if (auto refusal = bound(scopes, request, usage)) return refusal;
-  if (auto refusal = session.spend_token_budgets(*request.token)) return refusal;
-  if (scopes.empty()) return std::nullopt;
+  if (auto refusal = session.judge_token_budgets(*request.token)) return refusal;
   try {
-    auto result = session.ledger()->reserve(scopes, usage, now);
-    if (const auto* why = std::get_if<Exceeded>(&result)) return exceeded(*why);
-    request.reservation = std::move(std::get<Reservation>(result));
+    if (!scopes.empty()) {
+      auto result = session.ledger()->reserve(scopes, usage, now);
+      if (const auto* why = std::get_if<Exceeded>(&result)) return exceeded(*why);
+      request.reservation = std::move(std::get<Reservation>(result));
+    }
+    session.spend_token_budgets(*request.token);
     return std::nullopt;
   } catch (const Error& error) {
     log::warning(error.what());

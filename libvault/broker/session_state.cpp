@@ -23,9 +23,13 @@ std::vector<std::string> describe_chain(const token::Token& token) {
 /// A sub-agent's tokens, one for each variable, have one delegation, and so one budget.
 std::vector<std::pair<std::string, std::uint64_t>> budgets_of(const token::Token& token) {
   std::vector<std::pair<std::string, std::uint64_t>> budgets;
-  std::string holder = hex(token.id);
+  std::string holder = hex(token.id), delegations;
   for (const auto& caveat : token.caveats) {
-    if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) holder = hex(delegation->id);
+    // With those before it: nobody else can spend it.
+    if (const auto* delegation = std::get_if<token::Delegation>(&caveat)) {
+      delegations += hex(delegation->id);
+      holder = delegations;
+    }
     if (const auto* budget = std::get_if<token::Budget>(&caveat)) budgets.emplace_back(holder, budget->requests);
   }
   return budgets;
@@ -83,7 +87,7 @@ TokenRef SessionState::verify(std::string_view text) {
   return ref;
 }
 
-std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& token) {
+std::optional<Refusal> SessionState::judge_token_budgets(const VerifiedToken& token) const {
   for (const auto& [holder, most] : token.budgets) {
     const auto spent = spent_.find(holder);
     if ((spent != spent_.end() ? spent->second : 0) >= most ||
@@ -92,11 +96,14 @@ std::optional<Refusal> SessionState::spend_token_budgets(const VerifiedToken& to
                      "ask whoever narrowed the token"};
     }
   }
+  return std::nullopt;
+}
+
+void SessionState::spend_token_budgets(const VerifiedToken& token) {
   std::set<std::string> counted;
   for (const auto& [holder, most] : token.budgets) {
     if (counted.insert(holder).second) ++spent_[holder];
   }
-  return std::nullopt;
 }
 
 token::Token SessionState::mint(std::vector<token::Caveat> caveats) {

@@ -73,8 +73,9 @@ class SessionState {
   /// Whether a person can be asked: an agent that nothing holds could answer for itself.
   bool can_ask() const { return can_ask_; }
   void set_can_ask(bool can) { can_ask_ = can; }
-  /// One request more with this token, if each of its budget caveats allows it.
-  std::optional<Refusal> spend_token_budgets(const VerifiedToken& token);
+  /// Whether each of its budget caveats allows one request more with this token; and that it was made.
+  std::optional<Refusal> judge_token_budgets(const VerifiedToken& token) const;
+  void spend_token_budgets(const VerifiedToken& token);
 
   /// Null: not ours, or not good.
   TokenRef verify(std::string_view text);

@@ -48,15 +48,19 @@ std::optional<Refusal> judge_token(SessionState& session, const Request& request
 struct Judgement {
   std::string reason;  // for the log: what allowed it
   std::optional<Refusal> refusal;
-  bool asks = false;  // not refused, but a person must approve it first; `reason` is the rule
+  bool asks = false;      // not refused, but a person must approve it first; `reason` is the rule
+  bool steadily = false;  // ... whatever the session has done so far
 };
 /// judge_token(), caveats, and then: base path and rules, or egress for a request without a credential.
 Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now);
 
-/// Whether what is under way would still be allowed: withdrawals, egress, rules. What a rule would now have approved
-/// goes on.
-std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request);
+/// Whether what is under way would still be allowed: withdrawals, egress, rules. `asked`: a person has approved it, or
+/// is about to be heard; otherwise a rule that asks by now is one against it.
+std::optional<Refusal> judge_again(SessionState& session, const policy::Egress& egress, const Request& request,
+                                   bool asked);
+/// For rules that look back: the request goes out.
+void remember_allowed(SessionState& session, const Request& request);
 
 /// Whether a budget needs to see the body of such a request.
 bool meters_models(const SessionState& session, const Request& request, const Grant& grant);

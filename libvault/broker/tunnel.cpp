@@ -76,7 +76,8 @@ void Tunnel::on_failure(const std::string& reason) {
 }
 
 void Tunnel::enforce_withdrawals() {
-  if (const auto refusal = judge_again(context_.session, context_.egress, request_)) stop(refusal->code);
+  const auto refusal = judge_again(context_.session, context_.egress, request_, request_.approved);
+  if (refusal) stop(refusal->code);
 }
 
 void Tunnel::stop(const std::string& why) {

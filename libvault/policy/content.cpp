@@ -139,6 +139,26 @@ std::string media_type(const http::Fields& fields) {
   return lower(trim(parts.front()));
 }
 
+constexpr const char* kForm = "application/x-www-form-urlencoded";
+
+/// The names at the top.
+class MemberCollector final : public http::JsonWalker {
+ public:
+  explicit MemberCollector(std::set<std::string>& names) : names_(names) {}
+
+ private:
+  bool on_text(const std::string&) override { return note(); }
+  bool on_number(double) override { return note(); }
+  bool on_flag(bool) override { return note(); }
+  bool on_null() override { return note(); }
+  bool on_container(bool) override { return note(); }
+  bool note() {
+    if (levels().size() == 1 && levels().front().is_object) names_.insert(levels().front().name);
+    return true;
+  }
+  std::set<std::string>& names_;
+};
+
 bool is_json(const std::string& type) {
   return type == "application/json" || (type.starts_with("application/") && type.ends_with("+json"));
 }
@@ -148,18 +168,24 @@ bool is_json(const std::string& type) {
 void Questions::add(const Questions& other) {
   pointers.insert(other.pointers.begin(), other.pointers.end());
   body = body || other.body;
+  fields = fields || other.fields;
   graphql = graphql || other.graphql;
 }
 
 Content::Content(const http::Fields& fields, const std::string* body, const Questions& questions)
-    : form_(Form::unreadable), operations_(std::nullopt) {
+    : form_(Form::unreadable), is_form_(policy::is_form(fields)), operations_(std::nullopt) {
   const bool encoded = std::any_of(fields.list().begin(), fields.list().end(), [](const auto& field) {
     return http::same_field_name(field.name, "content-encoding");
   });
+  if (body != nullptr && body->empty()) {
+    *this = Content();
+    return;
+  }
+  if (!has_fields(fields)) form_ = Form::other;
   if (body == nullptr || encoded) return;
   const std::string type = media_type(fields);
   if (is_json(type)) read_json(*body, questions);
-  if (type == "application/x-www-form-urlencoded") read_fields(*body);
+  if (type == kForm) read_fields(*body);
   if (type == "application/graphql") operations_ = graphql_operations(*body);
 }
 
@@ -167,6 +193,8 @@ void Content::read_json(const std::string& body, const Questions& questions) {
   Collector collector(questions.pointers, scalars_, ambiguous_);
   if (!http::walk_json(body, collector)) return;
   form_ = Form::json;
+  MemberCollector members(members_);
+  if (questions.fields) http::walk_json(body, members);
   if (!questions.graphql) return;
   GraphqlCollector graphql;
   if (http::walk_json(body, graphql)) operations_ = graphql.result();
@@ -197,6 +225,31 @@ Match Content::form(const std::string& field, const Values& values) const {
   return match_field(fields_, field, values);
 }
 
+bool Content::may_hold(const std::string& field) const {
+  const auto alike = [&](const std::string& sent) { return reads_as(sent, field); };
+  switch (form_) {
+    case Form::none:
+    case Form::other:
+      return false;
+    case Form::json:
+      return std::any_of(members_.begin(), members_.end(), alike);
+    case Form::fields:
+      return std::any_of(fields_.begin(), fields_.end(), [&](const auto& entry) { return alike(entry.first); });
+    case Form::unreadable:
+      break;
+  }
+  return true;
+}
+
+bool is_form(const http::Fields& head) {
+  return media_type(head) == kForm;
+}
+
+bool has_fields(const http::Fields& head) {
+  const std::string type = media_type(head);
+  return type.empty() || type == kForm || type == "multipart/form-data" || is_json(type);
+}
+
 std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::string_view text) {
   // ';' separates fields for some servers and not for others.
   if (text.find(';') != std::string_view::npos) return std::nullopt;
@@ -210,9 +263,6 @@ std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::st
   return fields;
 }
 
-namespace {
-
-/// As stacks read names that fold case, take a[] and a[0] for a list called a, or write _ for what they do not like.
 bool reads_as(std::string_view sent, std::string_view name) {
   sent = sent.substr(0, sent.find('\0'));
   while (sent.starts_with(' ')) sent.remove_prefix(1);
@@ -226,8 +276,6 @@ bool reads_as(std::string_view sent, std::string_view name) {
   std::replace(plain.begin(), plain.end(), '[', '_');
   return equal_ignoring_case(plain, wanted);
 }
-
-}  // namespace
 
 Match match_field(const std::map<std::string, std::vector<std::string>>& fields, const std::string& name,
                   const Values& values) {

@@ -18,6 +18,7 @@ namespace agentvault::policy {
 struct Questions {
   std::set<std::string> pointers;  // into JSON (RFC 6901)
   bool body = false;               // anything at all
+  bool fields = false;             // whether it has fields, and which; for bodies of a kind that has some
   bool graphql = false;
 
   void add(const Questions& other);
@@ -34,26 +35,39 @@ class Content {
   /// What stands there: nothing when it is missing, or cannot be told.
   const Scalar* scalar(const std::string& pointer) const;
   bool is_readable_json() const { return form_ == Form::json; }
+  /// By what its head says, readable or not.
+  bool is_form() const { return is_form_; }
   Match form(const std::string& field, const Values& values) const;
   /// Nothing: cannot be told. Without a body: none.
   std::optional<std::set<Operation>> operations() const { return operations_; }
   bool is_missing() const { return form_ == Form::none; }
+  /// Whether some reader may find a field of this name, at the top, in a form or in JSON.
+  bool may_hold(const std::string& field) const;
 
  private:
-  enum class Form { none, json, fields, unreadable };
+  enum class Form { none, json, fields, other, unreadable };  // other: nothing that has fields
 
   void read_json(const std::string& body, const Questions& questions);
   void read_fields(const std::string& body);
 
   Form form_ = Form::none;
+  bool is_form_ = false;
   std::map<std::string, Scalar> scalars_;
   std::set<std::string> ambiguous_;  // pointers
   std::map<std::string, std::vector<std::string>> fields_;
+  std::set<std::string> members_;  // of a JSON object
   std::optional<std::set<Operation>> operations_ = std::set<Operation>();
 };
 
 /// name=value&...: decoded, every value of a name. Nothing where a separator is in doubt.
 std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::string_view text);
+/// Whether some stacks take what was `sent` for `name`: they fold case, read a[] and a[0] as a list called a, or write
+/// _ for what they do not like.
+bool reads_as(std::string_view sent, std::string_view name);
+/// Whether a body is a form, whose fields some servers take a method from.
+bool is_form(const http::Fields& head);
+/// Whether a body of this kind has fields that a reader could mix with those of the query.
+bool has_fields(const http::Fields& head);
 /// Exactly one value is an answer.
 Match match_field(const std::map<std::string, std::vector<std::string>>& fields, const std::string& name,
                   const Values& values);

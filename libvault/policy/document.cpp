@@ -24,15 +24,22 @@ std::optional<std::string> parse_host(std::string_view text) {
   return (below ? "*." : "") + named->host;
 }
 
+/// Nothing for what is no number, is not finite, or is a whole one that a double cannot hold.
+std::optional<double> number_of(const toml::node& node) {
+  if (!node.is_number()) return std::nullopt;
+  const auto number = node.value<double>();
+  return number && std::isfinite(*number) ? number : std::nullopt;
+}
+
 void add_value(StrictTable& table, const toml::node& node, Values& values) {
   if (const auto text = node.value_exact<std::string>()) {
     values.texts.push_back(*text);
   } else if (const auto flag = node.value_exact<bool>()) {
     values.flags.push_back(*flag);
-  } else if ((node.is_integer() || node.is_floating_point()) && std::isfinite(*node.value<double>())) {
-    values.numbers.push_back(*node.value<double>());
+  } else if (const auto number = number_of(node)) {
+    values.numbers.push_back(*number);
   } else {
-    table.refuse(node, "a value is a text, a number, true or false");
+    table.refuse(node, "a value is a text, a number (whole ones up to 2^53), true or false");
   }
 }
 
@@ -58,13 +65,13 @@ Values read_values(StrictTable& outer, const toml::node& node) {
   const auto number = [&](const char* key) -> std::optional<double> {
     const auto* found = table.node(key);
     if (found == nullptr) return std::nullopt;
-    const auto value = found->value<double>();
-    if (!value || !std::isfinite(*value) || found->is_boolean())
-      table.refuse(*found, std::string(key) + " is not a number");
+    const auto value = number_of(*found);
+    if (!value) table.refuse(*found, std::string(key) + " is not a number (whole ones up to 2^53)");
     return value;
   };
   values.least = number("min");
   values.most = number("max");
+  if (values.least && values.most && *values.least > *values.most) table.refuse("min", "min is larger than max");
   values.optional = table.flag("optional");
   if (listed == nullptr && !values.least && !values.most)
     outer.refuse(node, "it says nothing: give values, min or max");
@@ -87,14 +94,23 @@ std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key
   return out;
 }
 
+/// Into what a request can hold: "-" is a place behind a list's end, and lists are no longer than that.
 bool is_pointer(std::string_view text) {
+  constexpr std::uint64_t most_items = 1000;
   if (!text.starts_with('/')) return false;
   try {
-    const auto pointer = nlohmann::json::json_pointer(std::string(text));
-    return !pointer.empty();
+    for (nlohmann::json::json_pointer rest{std::string(text)}; !rest.empty(); rest.pop_back()) {
+      if (rest.back() == "-" || parse_unsigned(rest.back()).value_or(0) > most_items) return false;
+    }
+    return true;
   } catch (const nlohmann::json::exception&) {
     return false;
   }
+}
+
+/// These are ours to write: a token stands in one, the other is what `hosts` is about.
+bool is_judged_header(std::string_view text) {
+  return http::is_token(text) && !equal_ignoring_case(text, "authorization") && !equal_ignoring_case(text, "host");
 }
 
 bool is_form_name(std::string_view text) {
@@ -104,6 +120,10 @@ bool is_form_name(std::string_view text) {
 std::optional<Schedule> read_schedule(StrictTable& table) {
   const auto hours = table.text("hours", false);
   const auto days = table.texts("days");
+  for (const char* key : {"hours", "days"}) {
+    if (table.has(key) && (*key == 'h' ? hours.empty() : days.empty()))
+      table.refuse(key, std::string(key) + " is empty: leave it out");
+  }
   if (hours.empty() && days.empty()) return std::nullopt;
   auto schedule = Schedule::parse(hours, days);
   if (!schedule) {
@@ -158,6 +178,9 @@ void read_where(StrictTable& table, Rule& rule) {
   rule.methods = table.texts("methods");
   for (const auto& method : rule.methods) {
     if (!http::is_token(method)) table.refuse("methods", "not a method: " + printable(method));
+    // As one that denies it would look like more than it is.
+    if (method != upper(method))
+      table.refuse("methods", "methods are written in capitals: " + printable(upper(method)));
   }
   for (const auto& text : table.texts("paths")) {
     auto pattern = http::PathPattern::parse(text);
@@ -172,7 +195,7 @@ void read_where(StrictTable& table, Rule& rule) {
 
 void read_contents(StrictTable& table, Rule& rule) {
   rule.query = read_predicates(table, "query", is_form_name, "a field");
-  rule.headers = read_predicates(table, "headers", http::is_token, "a header");
+  rule.headers = read_predicates(table, "headers", is_judged_header, "a header that rules can judge");
   rule.form = read_predicates(table, "form", is_form_name, "a field");
   rule.body = read_predicates(table, "body", is_pointer, "a JSON pointer such as /model");
   for (const auto& kind : table.texts("graphql")) {
@@ -253,9 +276,8 @@ Egress read_egress(StrictTable& table) {
   const auto text = node->value_exact<std::string>();
   if (text && *text != "open" && *text != "brokered")
     table.refuse(*node, "write \"open\", \"brokered\" or a list of hosts");
-  const std::string all = text ? *text : join(table.texts("egress"), ",");
   try {
-    return Egress::parse(all.empty() ? "brokered" : all);
+    return text ? Egress::parse(*text) : Egress::listing(table.texts("egress"));
   } catch (const Error& error) {
     table.refuse(*node, error.what());
   }

@@ -9,16 +9,22 @@
 namespace agentvault::policy {
 
 Egress Egress::parse(std::string_view text) {
+  if (text == "open") return {};
+  std::vector<std::string> hosts;
+  if (text != "brokered") {
+    for (const auto part : split(text, ',')) hosts.emplace_back(trim(part));
+  }
+  return listing(hosts);
+}
+
+Egress Egress::listing(const std::vector<std::string>& hosts) {
   Egress egress;
-  if (text == "open") return egress;
   egress.open_ = false;
-  if (text == "brokered") return egress;
-  for (auto part : split(text, ',')) {
-    part = trim(part);
-    const bool below = part.starts_with("*.");
-    auto host = net::parse_authority(below ? part.substr(2) : part);
+  for (const auto& text : hosts) {
+    const bool below = text.starts_with("*.");
+    auto host = net::parse_authority(below ? std::string_view(text).substr(2) : text);
     if (!host) {
-      throw Error(ErrorKind::usage, "not a host for egress: \"" + printable(part) + "\"",
+      throw Error(ErrorKind::usage, "not a host for egress: \"" + printable(text) + "\"",
                   "write open, brokered, or hosts: docs.example.org,*.example.net");
     }
     if (below) host->host.insert(0, 1, '.');

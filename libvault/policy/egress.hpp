@@ -15,6 +15,8 @@ class Egress {
   /// "open": every public host. "brokered": none but those of granted credentials. Otherwise a list:
   /// "docs.example.org,*.example.net,localhost:5432"; "*." stands for one label or more. Throws Error(usage).
   static Egress parse(std::string_view text);
+  /// These only, even if one is called "open"; none: as "brokered". Throws Error(usage).
+  static Egress listing(const std::vector<std::string>& hosts);
 
   bool permits(const std::string& host, std::uint16_t port) const;
   /// Whether any port of the host may be reached. With "open": of names that the internet can know.

@@ -61,42 +61,60 @@ std::string list(const std::vector<std::string>& texts) {
   return "[" + join(parts, ", ") + "]";
 }
 
-}  // namespace
-
-bool Observed::operator<(const Observed& other) const {
-  return std::tie(credential, method, path) < std::tie(other.credential, other.method, other.path);
+/// In patterns a star stands for others; methods in small letters are nobody's.
+bool can_be_named(const Observed& request) {
+  return request.path.find('*') == std::string::npos && request.method != "*" &&
+         request.method == upper(request.method) && http::PathPattern::parse(request.path);
 }
 
-std::vector<Rule> learn(std::vector<Observed> observed) {
-  std::map<std::pair<std::string, std::string>, std::set<std::string>> paths;  // of credential and method
-  for (auto& request : observed) paths[{request.credential, request.method}].insert(std::move(request.path));
+}  // namespace
+
+Learned learn(const std::vector<Observed>& observed) {
+  Learned learned;
+  // Of effect, credential and method.
+  std::map<std::tuple<Effect, std::string, std::string>, std::set<std::string>> paths;
+  for (const auto& request : observed) {
+    if (can_be_named(request)) {
+      paths[{request.asked ? Effect::approve : Effect::allow, request.credential, request.method}].insert(request.path);
+    } else {
+      learned.left_out.push_back(request);
+    }
+  }
   // Methods that were used with the same paths stand in one rule.
-  std::map<std::pair<std::string, std::set<std::string>>, std::vector<std::string>> methods;
-  for (const auto& [key, seen] : paths) methods[{key.first, generalised(seen)}].push_back(key.second);
-  std::vector<Rule> rules;
+  std::map<std::tuple<Effect, std::string, std::set<std::string>>, std::vector<std::string>> methods;
+  for (const auto& [key, seen] : paths) {
+    const auto& [effect, credential, method] = key;
+    methods[{effect, credential, generalised(seen)}].push_back(method);
+  }
   for (auto& [key, names] : methods) {
+    const auto& [effect, credential, seen] = key;
     Rule rule;
-    rule.credentials = {key.first};
+    rule.effect = effect;
+    rule.credentials = {credential};
     rule.methods = names;
-    for (const auto& path : key.second) {
+    for (const auto& path : seen) {
       if (auto pattern = http::PathPattern::parse(path)) rule.paths.push_back(std::move(*pattern));
     }
-    if (!rule.paths.empty()) rules.push_back(std::move(rule));
+    if (!rule.paths.empty()) learned.rules.push_back(std::move(rule));
   }
-  return rules;
+  return learned;
 }
 
 std::string write_policy(const std::string& agent, const std::vector<std::string>& credentials,
-                         const std::vector<std::string>& hosts, const std::vector<Rule>& rules) {
+                         const std::vector<std::string>& hosts, const Learned& learned) {
   std::string out =
       "version = 1\n\n[agents." + quoted(agent) + "]\ncredentials = " + list(credentials) + "\negress      = ";
   out += hosts.empty() ? "\"brokered\"\n" : list(hosts) + "\n";
-  for (const auto& rule : rules) {
+  for (const auto& request : learned.left_out) {
+    out += "# left out, a rule would allow more: " + printable(request.credential) + " " + printable(request.method) +
+           " " + printable(request.path) + "\n";
+  }
+  for (const auto& rule : learned.rules) {
     std::vector<std::string> paths;
     for (const auto& pattern : rule.paths) paths.push_back(pattern.text());
-    out += "\n[[agents." + quoted(agent) +
-           ".rules]]\neffect     = \"allow\"\ncredential = " + quoted(rule.credentials.front()) +
-           "\nmethods    = " + list(rule.methods) + "\npaths      = " + list(paths) + "\n";
+    out += "\n[[agents." + quoted(agent) + ".rules]]\neffect     = " + quoted(std::string(name_of(rule.effect))) +
+           "\ncredential = " + quoted(rule.credentials.front()) + "\nmethods    = " + list(rule.methods) +
+           "\npaths      = " + list(paths) + "\n";
   }
   return out;
 }

@@ -1,6 +1,7 @@
 #include "policy/rule.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/encoding.hpp"
 #include "base/text.hpp"
@@ -24,10 +25,19 @@ class Conjunction {
   Match result_ = Match::yes;
 };
 
-Match match_query(const Facts& facts, const std::map<std::string, Values>& wanted) {
+using FormFields = std::map<std::string, std::vector<std::string>>;
+
+bool has_alike(const FormFields& fields, std::string_view name) {
+  return std::any_of(fields.begin(), fields.end(), [&](const auto& field) { return reads_as(field.first, name); });
+}
+
+Match match_query(const std::optional<FormFields>& query, const Content* body,
+                  const std::map<std::string, Values>& wanted) {
   Conjunction all;
-  const auto fields = read_form(facts.query != nullptr ? *facts.query : "");
-  for (const auto& [name, values] : wanted) all.add(fields ? match_field(*fields, name, values) : Match::unknown);
+  for (const auto& [name, values] : wanted) {
+    const bool twice = body != nullptr && body->may_hold(name);
+    all.add(query && !twice ? match_field(*query, name, values) : Match::unknown);
+  }
   return all.result();
 }
 
@@ -43,22 +53,21 @@ Match match_header(const http::Fields* fields, const std::string& name, const Va
   return found == nullptr ? values.match_missing() : values.match_text(found->value);
 }
 
-/// Operations may also stand in the query (GraphQL over HTTP, GET).
+/// Operations may also stand in the query (GraphQL over HTTP, GET). Documents that the server has stored are named in
+/// many ways: no other fields than those of the specification.
 std::optional<std::set<Operation>> operations_of(const Facts& facts) {
   auto operations = facts.content != nullptr ? facts.content->operations() : std::nullopt;
   if (!operations || facts.query == nullptr) return operations;
   const auto fields = read_form(*facts.query);
   if (!fields) return std::nullopt;
   for (const auto& [name, values] : *fields) {
-    static const std::set<std::string> naming{"query", "documentid", "doc_id", "queryid", "extensions"};
-    if (name != "query" && naming.contains(lower(name))) return std::nullopt;
+    if (name != "query" && name != "operationName" && name != "variables") return std::nullopt;
+    if (values.size() != 1) return std::nullopt;
+    if (name != "query") continue;
+    const auto found = graphql_operations(values.front());
+    if (!found) return std::nullopt;
+    operations->insert(found->begin(), found->end());
   }
-  const auto document = fields->find("query");
-  if (document == fields->end()) return operations;
-  if (document->second.size() != 1) return std::nullopt;
-  const auto found = graphql_operations(document->second.front());
-  if (!found) return std::nullopt;
-  operations->insert(found->begin(), found->end());
   return operations;
 }
 
@@ -79,16 +88,30 @@ Match match_size(const std::optional<std::uint64_t>& size, std::uint64_t most) {
   return *size <= most ? Match::yes : Match::no;
 }
 
+/// "a" of "/a/0/b".
+std::string member_of(const std::string& pointer) {
+  nlohmann::json::json_pointer rest(pointer);
+  std::string first;
+  for (; !rest.empty(); rest.pop_back()) first = rest.back();
+  return first;
+}
+
 Match match_contents(const Rule& rule, const Facts& facts) {
   Conjunction all;
-  if (!rule.query.empty()) all.add(match_query(facts, rule.query));
+  const bool asks_for_fields = !rule.query.empty() || !rule.form.empty() || !rule.body.empty();
+  const auto query = asks_for_fields ? read_form(facts.query != nullptr ? *facts.query : "") : std::nullopt;
+  const auto in_query = [&](std::string_view name) { return !query || has_alike(*query, name); };
+  if (!rule.query.empty()) all.add(match_query(query, facts.content, rule.query));
   for (const auto& [name, values] : rule.headers) all.add(match_header(facts.fields, name, values));
-  const auto content = [&](const auto& ask) { return facts.content != nullptr ? ask(*facts.content) : Match::unknown; };
+  // Where both hold a field, some servers prefer the one and some the other.
+  const auto content = [&](std::string_view field, const auto& ask) {
+    return facts.content != nullptr && !in_query(field) ? ask(*facts.content) : Match::unknown;
+  };
   for (const auto& [name, values] : rule.form) {
-    all.add(content([&, &n = name, &v = values](const Content& c) { return c.form(n, v); }));
+    all.add(content(name, [&, &n = name, &v = values](const Content& c) { return c.form(n, v); }));
   }
   for (const auto& [pointer, values] : rule.body) {
-    all.add(content([&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
+    all.add(content(member_of(pointer), [&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
   }
   if (!rule.graphql.empty()) all.add(match_operations(facts, rule.graphql, rule.effect == Effect::allow));
   if (rule.max_body) all.add(match_size(facts.body_size, *rule.max_body));
@@ -135,6 +158,15 @@ std::string_view name_of(Effect effect) {
   return "deny";
 }
 
+bool may_mean_another_method(const Facts& facts) {
+  constexpr const char* name = "_method";
+  const auto* content = equal_ignoring_case(facts.method, "POST") ? facts.content : nullptr;
+  if (content != nullptr && content->is_form() && content->may_hold(name)) return true;
+  if (facts.query == nullptr || facts.query->empty()) return false;
+  const auto fields = read_form(*facts.query);
+  return fields && has_alike(*fields, name);
+}
+
 bool ApproveWhen::holds(const Facts& facts) const {
   return (first_host && facts.history.first_host) || (first_path && facts.history.first_path) ||
          (denials_per_minute && facts.history.denials >= *denials_per_minute) || (hours && hours->holds(facts.time));
@@ -145,8 +177,9 @@ bool Rule::concerns(std::string_view credential) const {
 }
 
 bool Rule::has_method(std::string_view method) const {
-  return methods.empty() || std::any_of(methods.begin(), methods.end(),
-                                        [&](const auto& listed) { return listed == "*" || listed == method; });
+  return methods.empty() || std::any_of(methods.begin(), methods.end(), [&](const auto& listed) {
+           return listed == "*" || listed == method || (effect != Effect::allow && equal_ignoring_case(listed, method));
+         });
 }
 
 bool Rule::has_host(std::string_view host) const {
@@ -156,7 +189,13 @@ bool Rule::has_host(std::string_view host) const {
 }
 
 bool Rule::holds(const Facts& facts) const {
-  if (!concerns(facts.credential) || !has_method(facts.method) || !has_host(facts.host)) return false;
+  if (!concerns(facts.credential) || !has_host(facts.host)) return false;
+  const bool every_method = methods.empty() || has_method("*");
+  if (facts.method_in_doubt && !every_method) {
+    if (effect == Effect::allow) return false;
+  } else if (!has_method(facts.method)) {
+    return false;
+  }
   if (hours && !hours->holds(facts.time)) return false;
   const Match match = match_contents(*this, facts);
   return match == Match::yes || (match == Match::unknown && effect != Effect::allow);
@@ -179,6 +218,7 @@ Questions Rule::questions() const {
   Questions questions;
   for (const auto& [pointer, values] : body) questions.pointers.insert(pointer);
   questions.graphql = !graphql.empty();
+  questions.fields = !query.empty();
   // Who is asked is asked about all of it.
   questions.body =
       effect == Effect::approve || approve_when || !body.empty() || !form.empty() || !graphql.empty() || max_body;

@@ -23,7 +23,7 @@ std::string_view name_of(Effect effect);
 /// What a session has seen so far, as far as rules ask.
 struct History {
   bool first_host = false;  // no request to this host was allowed before
-  bool first_path = false;  // none of this credential to this path
+  bool first_path = false;  // none of this credential and method to this path
   unsigned denials = 0;     // in the last minute
 };
 
@@ -39,7 +39,11 @@ struct Facts {
   std::optional<std::uint64_t> body_size = 0;  // nothing: not known before it has been sent
   LocalTime time;
   History history;
+  bool method_in_doubt = false;  // some servers take another one from a field (may_mean_another_method)
 };
+
+/// Whether a field of query or body names a method, as many frameworks obey it ("_method").
+bool may_mean_another_method(const Facts& facts);
 
 /// When a rule that allows asks a person instead. Any of them will do.
 struct ApproveWhen {
@@ -69,6 +73,7 @@ struct Rule {
   unsigned line = 0;  // in its file; 0: of a preset
 
   bool concerns(std::string_view credential) const;
+  /// What a rule takes away it takes away in any spelling.
   bool has_method(std::string_view method) const;
   bool has_host(std::string_view host) const;
   /// Everything but the path. What cannot be told counts against the request.

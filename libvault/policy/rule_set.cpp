@@ -9,12 +9,15 @@ RuleSet::RuleSet(std::vector<Rule> rules) : rules_(std::move(rules)) {
     const auto id = static_cast<std::uint32_t>(i);
     for (const auto& pattern : rules_[i].paths) index_.add(pattern, id);
     if (rules_[i].paths.empty()) index_.add_any(id);
-    asks_for_body_ = asks_for_body_ || rules_[i].questions().body;
+    const auto questions = rules_[i].questions();
+    asks_for_body_ = asks_for_body_ || questions.body || questions.fields;
     asks_for_history_ = asks_for_history_ || rules_[i].approve_when;
   }
 }
 
-Decision RuleSet::decide(const Facts& facts) const {
+Decision RuleSet::decide(const Facts& given) const {
+  Facts facts = given;
+  facts.method_in_doubt = may_mean_another_method(given);
   std::vector<std::uint32_t> candidates;
   index_.match(facts.path, candidates);
   Decision decision;

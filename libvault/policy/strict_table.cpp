@@ -1,5 +1,7 @@
 #include "policy/strict_table.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "base/text.hpp"
 
@@ -13,11 +15,64 @@ void refuse_toml(const std::string& file, const toml::source_region& where, cons
       hint);
 }
 
+namespace {
+
+constexpr std::size_t kMostNested = 32;
+
+/// Where a string or a comment that begins at `at` ends.
+std::size_t skip_text(std::string_view text, std::size_t at) {
+  const char mark = text[at];
+  if (mark == '#') return std::min(text.find('\n', at), text.size());
+  const bool escapes = mark == '"';
+  const std::string three(3, mark);
+  const bool long_one = text.substr(at, 3) == three;
+  for (at += long_one ? 3 : 1; at < text.size(); ++at) {
+    if (escapes && text[at] == '\\') {
+      ++at;
+    } else if (long_one && text.substr(at, 3) == three) {
+      at += 3;
+      for (int more = 0; more < 2 && at < text.size() && text[at] == mark; ++more) ++at;
+      return at;
+    } else if (!long_one && (text[at] == mark || text[at] == '\n')) {
+      return at + 1;
+    }
+  }
+  return text.size();
+}
+
+/// The library follows keys (a.b.c) and brackets by recursion, as deep as they go: refused before it does.
+void check_depth(std::string_view text, const std::string& file, const std::string& hint) {
+  std::size_t brackets = 0, dots = 0;
+  toml::source_index line = 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
+    if (c == '#' || c == '"' || c == '\'') {
+      const auto end = skip_text(text, at);
+      line += static_cast<toml::source_index>(std::count(text.begin() + static_cast<std::ptrdiff_t>(at),
+                                                         text.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+      at = end;
+      continue;
+    }
+    if (c == '[' || c == '{') ++brackets;
+    if ((c == ']' || c == '}') && brackets > 0) --brackets;
+    dots = c == '.' ? dots + 1 : std::string_view("\n,=[]{}").find(c) != std::string_view::npos ? 0 : dots;
+    if (c == '\n') ++line;
+    if (brackets > kMostNested || dots > kMostNested) {
+      refuse_toml(file, {{line, 1}, {line, 1}, nullptr}, "it is nested too deeply", hint);
+    }
+    ++at;
+  }
+}
+
+}  // namespace
+
 toml::table parse_toml(std::string_view text, const std::string& file, const std::string& hint) {
+  check_depth(text, file, hint);
   try {
     return toml::parse(text, file);
   } catch (const toml::parse_error& error) {
-    refuse_toml(file, error.source(), printable(error.description()), hint);
+    // The library escapes what it quotes.
+    refuse_toml(file, error.source(), printable_message(error.description(), 200), hint);
   }
 }
 

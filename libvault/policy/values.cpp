@@ -32,6 +32,20 @@ Match match_string(const Values& values, std::string_view text) {
                               [&](const auto& pattern) { return glob_matches(pattern, text); }));
 }
 
+/// As every reader reads it: no exponent ("5e3" is 5 to some), no zero in front (octal to some), no sign but minus.
+std::optional<double> plain_number(std::string_view text) {
+  auto digits = text.substr(text.starts_with('-') ? 1 : 0);
+  const auto whole = digits.substr(0, digits.find('.'));
+  const auto rest = digits.size() > whole.size() ? digits.substr(whole.size() + 1) : std::string_view("0");
+  const auto all_digits = [](std::string_view part) {
+    return !part.empty() && std::all_of(part.begin(), part.end(), is_digit);
+  };
+  if (!all_digits(whole) || !all_digits(rest) || (whole.size() > 1 && whole.front() == '0')) return std::nullopt;
+  double number = 0;
+  const auto end = std::from_chars(text.data(), text.data() + text.size(), number);
+  return end.ec == std::errc() ? std::optional(number) : std::nullopt;
+}
+
 std::string number_text(double number) {
   char text[32];
   const auto end = std::to_chars(text, text + sizeof text, number);
@@ -54,10 +68,8 @@ Match Values::match_text(std::string_view text) const {
   if (match_string(*this, text) == Match::yes) return Match::yes;
   if (!flags.empty() && (text == "true" || text == "false")) return match(text == "true");
   if (asks_for_numbers(*this)) {
-    double number = 0;
-    const auto end = std::from_chars(text.data(), text.data() + text.size(), number);
-    const bool plain = end.ec == std::errc() && end.ptr == text.data() + text.size() && !text.empty();
-    return plain ? match_number(*this, number) : Match::unknown;
+    const auto number = plain_number(text);
+    return number ? match_number(*this, *number) : Match::unknown;
   }
   return texts.empty() ? Match::unknown : Match::no;
 }

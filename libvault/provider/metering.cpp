@@ -1,13 +1,35 @@
 #include "provider/metering.hpp"
 
+#include <algorithm>
+
 #include "base/text.hpp"
 
 namespace agentvault::provider {
 
+namespace {
+
+/// "-2024-07-18", "-latest", "-preview-09-2025": still the same model. "-search-preview" or ":online" is another one.
+bool is_version(std::string_view suffix) {
+  for (const auto part : split(suffix, '-')) {
+    const bool number = std::all_of(part.begin(), part.end(), [](char c) { return is_digit(c) || c == '.'; });
+    if (!number && part != "latest" && part != "preview" && part != "exp") return false;
+  }
+  return true;
+}
+
+bool is_for(const Price& price, std::string_view model) {
+  const std::string_view wanted = price.model;
+  if (!wanted.ends_with('*')) return wanted == model;
+  const auto stem = wanted.substr(0, wanted.size() - 1);
+  return model.starts_with(stem) && is_version(model.substr(stem.size()));
+}
+
+}  // namespace
+
 std::optional<Price> Metering::price_of(std::string_view model) const {
   std::optional<Price> dearest;
   for (const auto& price : prices) {
-    if (!glob_matches(price.model, model)) continue;
+    if (!is_for(price, model)) continue;
     if (!dearest || price.output > dearest->output) dearest = price;
   }
   return dearest;

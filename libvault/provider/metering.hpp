@@ -10,7 +10,7 @@ namespace agentvault::provider {
 
 /// What a model costs, in US dollars for a million tokens: millionths of a dollar a token.
 struct Price {
-  std::string model;  // a pattern: '*' is any run of characters
+  std::string model;  // '*' at the end is a version: a date, a number, "latest", "preview"
   double input = 0;
   double output = 0;
 };

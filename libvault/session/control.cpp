@@ -16,7 +16,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxLine = 1024 * 1024;  // policies
+constexpr std::size_t kMaxLine = 1024 * 1024;             // policies
+constexpr std::size_t kMaxReply = std::size_t{32} << 20;  // a request's body
 constexpr std::size_t kMaxConnections = 16;
 constexpr std::uint64_t kMostSeconds = 366 * 86'400;
 const std::map<ControlCommand::Kind, std::string> kNames{{ControlCommand::Kind::stop, "stop"},
@@ -52,6 +53,7 @@ json to_json(const broker::Question& question) {
           {"body_size", question.body_size},
           {"body_sha256", question.body_sha256},
           {"body_start", base64(as_bytes(question.body_start))},
+          {"headers", question.headers},
           {"asked", question.asked},
           {"until", question.until}};
 }
@@ -68,23 +70,25 @@ broker::Question question_from(const json& value) {
   question.body_sha256 = value.at("body_sha256").get<std::string>();
   const auto start = unbase64(value.at("body_start").get<std::string>()).value_or(Bytes());
   question.body_start = std::string(as_text(start));
+  question.headers = value.at("headers").get<std::vector<std::string>>();
   question.asked = value.at("asked").get<std::int64_t>();
   question.until = value.at("until").get<std::int64_t>();
   return question;
 }
 
 /// One command, one line back; nothing when there is none in time.
-std::optional<std::string> ask(const keys::VaultPaths& paths, const std::string& name, const std::string& command) {
+std::optional<std::string> ask(const keys::VaultPaths& paths, const std::string& name, const std::string& command,
+                               const std::string& subject = {}) {
   const UniqueFd socket = connect_control(paths, name);
-  const std::string request = json{{"command", command}}.dump() + "\n";
+  const std::string request = to_line({{"command", command}, {"subject", subject}});
   if (!socket || ::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return std::nullopt;
   std::string text;
   const auto deadline = net::boot_time() + kControlPatience;
-  while (text.size() < kMaxLine && text.find('\n') == std::string::npos) {
+  while (text.size() < kMaxReply && !text.ends_with('\n')) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - net::boot_time()).count();
     pollfd waiting{socket.get(), POLLIN, 0};
     if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0) return std::nullopt;
-    char buffer[4096];
+    char buffer[65536];
     const ssize_t got = ::recv(socket.get(), buffer, sizeof buffer, 0);
     if (got <= 0) return std::nullopt;
     text.append(buffer, static_cast<std::size_t>(got));
@@ -112,6 +116,10 @@ std::string ControlServer::answer(const std::string& line) {
     for (const auto& question : handlers_.questions()) list.push_back(to_json(question));
     return to_line(list);
   }
+  if (command == "question-body") {
+    const auto body = handlers_.question_body(text("subject"));
+    return to_line(body ? json{{"body", base64(as_bytes(*body))}} : json::object());
+  }
   if (command == kNames.at(ControlCommand::Kind::stop)) {
     handlers_.stop();
   } else if (command == kNames.at(ControlCommand::Kind::stop_agent)) {
@@ -136,7 +144,7 @@ std::string ControlServer::answer(const std::string& line) {
 class ControlServer::Connection final : public net::Watcher {
  public:
   Connection(ControlServer& server, UniqueFd socket) : server_(server), socket_(std::move(socket)) {
-    server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLRDHUP, this);
+    server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP, this);
     timer_ = server_.reactor_.after(kControlPatience, [this] { close(); });
   }
   ~Connection() override {
@@ -150,7 +158,7 @@ class ControlServer::Connection final : public net::Watcher {
   bool urgent() const override { return true; }
   void on_ready(std::uint32_t) override {
     char buffer[4096];
-    for (;;) {
+    while (reply_.empty()) {
       const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
       if (got < 0 && errno == EAGAIN) return;
       if (got <= 0) return close();
@@ -158,12 +166,21 @@ class ControlServer::Connection final : public net::Watcher {
       if (line_.size() > kMaxLine) return close();
       const auto end = line_.find('\n');
       if (end == std::string::npos) continue;
-      const std::string reply = server_.answer(line_.substr(0, end));
-      // An answer fits the socket's buffer; whoever does not read it is not waited for.
-      if (::send(socket_.get(), reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        log::debug("control: no reader");
-      return close();
+      reply_ = server_.answer(line_.substr(0, end));
     }
+    send_rest();
+  }
+
+  /// Whoever reads slowly is waited for until the timer closes.
+  void send_rest() {
+    while (sent_ < reply_.size()) {
+      const ssize_t sent =
+          ::send(socket_.get(), reply_.data() + sent_, reply_.size() - sent_, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent < 0 && errno == EAGAIN) return;
+      if (sent < 0) break;
+      sent_ += static_cast<std::size_t>(sent);
+    }
+    close();
   }
 
   void close() {
@@ -178,6 +195,8 @@ class ControlServer::Connection final : public net::Watcher {
   UniqueFd socket_;
   net::Reactor::TimerId timer_{};
   std::string line_;
+  std::string reply_;
+  std::size_t sent_ = 0;
 };
 
 ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers)
@@ -235,6 +254,15 @@ std::optional<std::vector<broker::Question>> ask_questions(const keys::VaultPath
   } catch (const json::exception&) {
     return std::nullopt;
   }
+}
+
+std::optional<std::string> ask_question_body(const keys::VaultPaths& paths, const std::string& name,
+                                             const std::string& id) {
+  const auto text = ask(paths, name, "question-body", id);
+  const json answer = json::parse(text.value_or(""), nullptr, false);
+  if (!answer.is_object() || !answer.contains("body") || !answer["body"].is_string()) return std::nullopt;
+  const auto body = unbase64(answer["body"].get<std::string>());
+  return body ? std::optional(std::string(as_text(*body))) : std::nullopt;
 }
 
 std::string control_line(const ControlCommand& command) {

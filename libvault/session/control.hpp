@@ -39,6 +39,7 @@ struct ControlHandlers {
   /// What waits for a person, and the answer: approved for this once, or also for requests like it for so long. False:
   /// nothing of that id waits here. An agent cannot reach the socket where a person is asked at all.
   std::function<std::vector<broker::Question>()> questions;
+  std::function<std::optional<std::string>(const std::string& id)> question_body;
   std::function<bool(const std::string& id, bool approved, std::chrono::seconds standing)> answer;
   /// `announcement` as session/announcement.hpp writes it. False: not for this session, or not of its vault.
   std::function<bool(ByteView announcement)> policies;
@@ -67,6 +68,9 @@ class ControlServer final : public net::Watcher {
 
 /// What waits in a session; nothing when it does not answer in time.
 std::optional<std::vector<broker::Question>> ask_questions(const keys::VaultPaths& paths, const std::string& name);
+/// The whole body of what waits under that id; nothing when it does not wait in this session.
+std::optional<std::string> ask_question_body(const keys::VaultPaths& paths, const std::string& name,
+                                             const std::string& id);
 
 /// How long a session has to answer.
 inline constexpr std::chrono::milliseconds kControlPatience{2000};

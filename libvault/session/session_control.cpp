@@ -23,6 +23,10 @@ SessionControl::SessionControl(net::Reactor& reactor, int listening_socket, Sess
                [this](const std::string& id) { return revoke_token(id); },
                [this](const std::string& credential) { withdraw(credential); },
                [this] { return broker_ != nullptr ? broker_->approvals().pending() : std::vector<broker::Question>(); },
+               [this](const std::string& id) {
+                 const auto* body = broker_ != nullptr ? broker_->approvals().body_of(id) : nullptr;
+                 return body != nullptr ? std::optional(*body) : std::nullopt;
+               },
                [this](const std::string& id, bool approved, std::chrono::seconds standing) {
                  return broker_ != nullptr && broker_->approvals().answer(id, approved, standing);
                },
@@ -83,6 +87,7 @@ bool SessionControl::take_policies(ByteView bytes) {
   governed_->version = announcement->version;
   try {
     governed_->obey(announcement->policies);
+    broker_->approvals().forget_standing();
   } catch (const Error& error) {
     log::warning(std::string("this session ends: ") + error.what());
     stop();

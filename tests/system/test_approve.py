@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from harness import LIMIT, PROGRAM, SystemTest, main, wait_for
+from harness import LIMIT, PROGRAM, SystemTest, main, run_on_terminal, wait_for
 
 POLICY = """
 version = 1
@@ -77,7 +77,7 @@ class ApproveTest(SystemTest):
             self.say(agent, "POST /pay/bob?x=1 amount=5")
             question = self.asked()[0]
             self.assertEqual(question["request"], f"POST {self.u.url}/pay/bob?x=1")
-            self.assertEqual((question["credential"], question["body begins"], question["body size"]), ("api", "amount=5", 8))
+            self.assertEqual((question["credential"], question["body"], question["body size"]), ("api", "amount=5", 8))
             self.assertEqual(question["rule"], "policy line 7 (approve)")
             self.assertNotIn("/pay/bob?x=1", [r["path"] for r in self.u.requests])
             self.ok(self.v.run("approve", question["id"]))
@@ -111,6 +111,99 @@ class ApproveTest(SystemTest):
             return json.loads(self.v.run("--json", "approve").out)
         question = wait_for(again, "the end of a second")[0]
         self.ok(self.v.run("deny", question["id"]))
+
+    def test_a_standing_approval_is_for_one_rule_and_one_policy(self):
+        agent = self.agent()
+        self.say(agent, "POST /pay/bob 1")
+        self.ok(self.v.run("approve", self.asked()[0]["id"], "--session"))
+        self.assertIn("200", agent.stdout.readline())
+        self.apply(POLICY.replace("TIMEOUT", "6m"))
+        self.say(agent, "POST /pay/bob 2")
+        self.ok(self.v.run("deny", self.asked()[0]["id"]))
+        self.assertIn("403 approval_denied", agent.stdout.readline())
+        rule = '[[agents.default.rules]]\neffect  = "approve"'
+        self.apply(POLICY.replace("TIMEOUT", "5m").replace(rule, rule + "\nquery = { amount = { min = 1000 } }\n" + rule))
+        self.say(agent, "POST /pay/bob?amount=1")
+        self.ok(self.v.run("approve", self.asked()[0]["id"], "--session"))
+        self.assertIn("200", agent.stdout.readline())
+        self.say(agent, "POST /pay/bob?amount=5000")
+        self.ok(self.v.run("deny", self.asked()[0]["id"]))
+        self.assertIn("403 approval_denied", agent.stdout.readline())
+
+    def test_all_of_it_is_shown(self):
+        agent = self.agent()
+        body = "x" * 3000 + "amount=1000000"
+        self.say(agent, "POST /pay/x?" + "y" * 6000 + "END " + body)
+        question = self.asked()[0]
+        text = self.ok(self.v.run("approve")).out
+        self.assertIn("yEND", text)
+        self.assertIn("Accept-Encoding: identity", text)
+        self.assertNotIn("agv_", text)
+        self.assertNotIn("amount", text)
+        self.assertEqual(self.ok(self.v.run("approve", "--body", question["id"])).out, body)
+        code, shown = run_on_terminal(self.v.argv("approve", "--body", question["id"]), self.v.environment, [])
+        self.assertEqual((code, shown.strip()), (0, body))
+        self.refused(self.v.run("approve", "--body", "00000000"), 3, "nothing with the id")
+        self.refused(self.v.run("approve", "--body"), 2, "approve what?")
+        self.refused(self.v.run("approve", "--body", "x", "--session"), 2, "--body only shows")
+        self.ok(self.v.run("deny", question["id"]))
+        self.assertIn("403", agent.stdout.readline())
+        self.say(agent, "POST /pay/x?" + "y" * 9000)
+        self.assertIn("403 approval_impossible", agent.stdout.readline())
+
+    def test_many_long_ones_are_all_shown(self):
+        agent = self.agent()
+        for number in range(64):
+            self.say(agent, f"POST /pay/{number}?" + "y" * 7000 + " " + "z" * 2000)
+        for question in self.asked(64):
+            self.ok(self.v.run("deny", question["id"]))
+            self.assertIn("403 approval_denied", agent.stdout.readline())
+
+    def test_what_is_new_is_asked_once_and_by_method(self):
+        self.apply('version = 1\n[[agents.default.rules]]\neffect = "allow"\napprove_when = { first = ["path"] }\n')
+        agent = self.agent()
+        self.say(agent, "GET /pay/1")
+        self.ok(self.v.run("approve", self.asked()[0]["id"]))
+        self.assertIn("200", agent.stdout.readline())
+        self.say(agent, "GET /pay/1")
+        self.assertIn("200", agent.stdout.readline())
+        self.say(agent, "DELETE /pay/1")
+        self.ok(self.v.run("deny", self.asked()[0]["id"]))
+        self.assertIn("403", agent.stdout.readline())
+
+    def test_a_stream_that_a_rule_asks_about_by_now_is_cut(self):
+        release = self.folder / "release"
+        def stream(handler, body):
+            handler.start_chunked([])
+            handler.chunk(b"hello")
+            wait_for(release.exists, "the release")
+            handler.wfile.write(b"0\r\n\r\n")
+        for path in ("/a/stream", "/pay/stream"):
+            self.u.routes[path] = stream
+        agent = self.agent()
+        self.say(agent, "GET /a/stream")
+        wait_for(lambda: self.u.requests, "the stream")
+        self.say(agent, "POST /pay/stream")
+        self.ok(self.v.run("approve", self.asked()[0]["id"]))
+        wait_for(lambda: len(self.u.requests) == 2, "the other one")
+        self.apply(POLICY.replace("TIMEOUT", "5m").replace('effect = "allow"', 'effect = "approve"'))
+        ended = lambda: [e["ended"] for e in self.v.events() if e["event"] == "settled"]
+        self.assertEqual(wait_for(ended, "the cut"), ["approval_needed"])
+        release.touch()
+        wait_for(lambda: len(ended()) == 2, "the approved one's end")
+        self.assertEqual(ended(), ["approval_needed", "complete"])
+
+    def test_without_a_credential_a_body_is_asked_about_too(self):
+        site = self.upstream(tls=False, name="localhost")
+        self.apply(POLICY.replace("TIMEOUT", "5m").replace("approval_timeout", f'egress = ["127.0.0.1:{site.port}"]\napproval_timeout'))
+        script = f"import urllib.request\nprint(urllib.request.urlopen('http://127.0.0.1:{site.port}/pay/x', data=b'abc').status)"
+        process = subprocess.Popen([PROGRAM, "exec", "-q", "--isolation", "strict", "--", "env", "-u", "no_proxy", "-u", "NO_PROXY", sys.executable, "-c", script],
+                                   cwd=self.work, env=self.v.environment, stdout=subprocess.PIPE, text=True)
+        question = self.asked()[0]
+        self.assertEqual((question["body"], question["credential"]), ("abc", ""))
+        self.ok(self.v.run("approve", question["id"]))
+        self.assertEqual(process.communicate(timeout=LIMIT)[0], "200\n")
+        self.assertEqual(site.requests[-1]["body"], b"abc")
 
     def test_nobody_answers(self):
         self.apply(POLICY.replace("TIMEOUT", "1s"))

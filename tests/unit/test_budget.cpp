@@ -195,6 +195,18 @@ TEST_CASE("the most that a request to a model can use") {
                     "generation_config":{"max_output_tokens":60000},"generationConfig":{"maxOutputTokens":1}})")
             .most.output == 60'000);
   CHECK(call_of(Shape::anthropic, "/v1/messages", R"({"model":"c","tools":[{"type":"bash_20250124"}]})").model == "c");
+  // Each prompt of a list is answered; one that is a list of tokens is one.
+  const auto completions = [](const std::string& more) {
+    return call_of(Shape::openai, "/v1/completions", R"({"model":"g","max_tokens":10,)" + more + "}").most.output;
+  };
+  CHECK(completions(R"("prompt":["a","b","c"])") == 30);
+  CHECK(completions(R"("n":2,"prompt":[[1,2],[3]])") == 40);
+  CHECK(completions(R"("prompt":[1,2,3])") == 10);
+  CHECK(call_of(Shape::openai, "/openai/deployments/mine/chat/completions", R"({"model":"g"})").model == "mine");
+  CHECK(call_of(Shape::openai, "/v1/responses",
+                R"({"model":"g","service_tier":"flex","input":[{"role":"user","content":"x","id":"m"},)"
+                R"({"type":"reasoning","id":"r","summary":[]}]})")
+            .model == "g");
   CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
   CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
                 R"({"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"maxOutputTokens":9}})")
@@ -220,12 +232,13 @@ TEST_CASE("requests without a bound are said to have none") {
   const auto openai = [](const std::string& more) {
     return unbounded(Shape::openai, "/v1/responses", R"({"model":"gpt-5",)" + more + "}");
   };
-  for (const char* more :
-       {R"("previous_response_id":"r")", R"("conversation":{"id":"c"})", R"("prompt":{"id":"p"})",
-        R"("background":true)", R"("tools":[{"type":"web_search"}])",
-        R"("tools":[{"type":"code_interpreter","container":{}}])", R"("service_tier":"priority")",
-        R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}])", R"("max_output_tokens":-1)",
-        R"("n":0)", R"("input":[{"type":"item_reference","id":"i"}])"}) {
+  for (const char* more : {R"("previous_response_id":"r")", R"("conversation":{"id":"c"})", R"("prompt":{"id":"p"})",
+                           R"("background":true)", R"("tools":[{"type":"web_search"}])",
+                           R"("tools":[{"type":"code_interpreter","container":{}}])", R"("service_tier":"priority")",
+                           R"("input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}])",
+                           R"("max_output_tokens":-1)", R"("n":0)", R"("input":[{"type":"item_reference","id":"i"}])",
+                           R"("input":[{"role":"user","content":"x"},{"id":"msg_abc"}])",
+                           R"("service_tier":"Priority")", R"("service_tier":"fast")"}) {
     INFO(more);
     CHECK_FALSE(openai(more).empty());
   }
@@ -304,6 +317,15 @@ TEST_CASE("what answers say was used, in one piece and in many") {
     // A stream that ended after its first event did not say what it used.
     CHECK_FALSE(used(Shape::anthropic, true,
                      "data: {\"message\":{\"usage\":{\"input_tokens\":20,\"output_tokens\":1}}}\n\n", step));
+    // What it does not say in whole numbers it does not say, and a sum may hold more than its parts.
+    for (const char* odd :
+         {"{}", R"({"prompt_tokens":"37"})", R"({"prompt_tokens":37.5,"completion_tokens":1})", R"({"x":1})"}) {
+      CHECK_FALSE(used(Shape::openai, false, R"({"usage":)" + std::string(odd) + "}", step));
+    }
+    const auto sum = used(Shape::openai, false,
+                          R"({"usage":{"prompt_tokens":37,"completion_tokens":530,"total_tokens":800}})", step);
+    REQUIRE(sum);
+    CHECK((sum->input == 37 && sum->output == 763));
     CHECK_FALSE(used(Shape::opaque, false, R"({"usage":{"prompt_tokens":10}})", step));
   }
   CHECK_FALSE(used(Shape::openai, false, R"({"usage":{"prompt_tokens":10}})" + std::string(5 << 20, ' '), 65536));
@@ -314,8 +336,18 @@ TEST_CASE("prices: the dearest that fits, rounded up; an unknown model has none"
   CHECK(metering.shape == Shape::openai);
   REQUIRE(metering.price_of("gpt-5"));
   CHECK_FALSE(metering.price_of("gpt-unheard-of"));
-  const provider::Metering two{Shape::openai, {{"a*", 1, 2}, {"a-large*", 3, 9}}};
+  const provider::Metering two{Shape::openai, {{"a-large*", 1, 2}, {"a-large-1", 3, 9}}};
   CHECK(two.price_of("a-large-1")->output == 9);
+  const provider::Metering versions{Shape::openai, {{"m-mini*", 1, 2}, {"exact", 1, 2}}};
+  for (const char* same : {"m-mini", "m-mini-2024-07-18", "m-mini-latest", "m-mini-preview-09-2025", "exact"}) {
+    INFO(same);
+    CHECK(versions.price_of(same));
+  }
+  for (const char* other :
+       {"m-mini-search-preview", "m-mini:online", "m-mini@preset/x", "m-mini-large", "m", "exact-1"}) {
+    INFO(other);
+    CHECK_FALSE(versions.price_of(other));
+  }
   CHECK(cost_of({1, 0, 0}, {"m", 0.25, 1}) == 1);
   CHECK(cost_of({1000, 100, 0}, {"m", 2, 10}) == 3000);
   CHECK(cost_of({1000, 100, 500}, {"m", 2, 10}) == 4000);

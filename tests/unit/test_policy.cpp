@@ -5,6 +5,7 @@
 #include "catch.hpp"
 #include "policy/document.hpp"
 #include "policy/rule_set.hpp"
+#include "policy/strict_table.hpp"
 
 using namespace agentvault;
 using namespace agentvault::policy;
@@ -87,13 +88,13 @@ TEST_CASE("body fields: what cannot be told fails rules that allow, and matches 
            R"({"model":{"a":1}})",
            R"({"model":"gpt-5-mini"} x)",
            R"({"model":"gpt-5-mini")",
-           "",
            "nonsense",
            "\xef\xbb\xbf{\"model\":\"o4-x\"}",
        }) {
     INFO(body);
     CHECK(both(body) == untold);
   }
+  CHECK(both("") == no);  // as without a body
   CHECK(both(std::string("{\"model\":\"o4-x\"}\0", 17)) == untold);
   for (const char* type : {"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"}) {
     INFO(type);
@@ -211,6 +212,133 @@ TEST_CASE("query, headers and form: one value is an answer, two are none") {
   CHECK_FALSE(form.holds(Posted(form, "multipart/form-data; boundary=x", "To=%2B4912").facts));
 }
 
+TEST_CASE("a field that stands in query and body has two values, as far as anybody knows") {
+  const Rule form = rule_of(kAllow + std::string("form = { amount = { max = 100 } }\n"));
+  const Rule body = rule_of(kDeny + std::string("body = { '/private' = [false] }\n"));
+  const Rule query = rule_of(kAllow + std::string("query = { amount = { max = 100 } }\n"));
+  const std::string form_type = "application/x-www-form-urlencoded";
+  const auto ask = [](const Rule& rule, const std::string& type, const std::string& text, const std::string& in_query) {
+    Posted posted(rule, type, text);
+    posted.facts.query = &in_query;
+    return rule.holds(posted.facts);
+  };
+  CHECK(ask(form, form_type, "amount=5", "other=1"));
+  for (const char* twice : {"amount=99999", "Amount=1", "amount[]=1", "x=1;amount=7"}) {
+    INFO(twice);
+    CHECK_FALSE(ask(form, form_type, "amount=5", twice));
+  }
+  CHECK_FALSE(ask(body, "application/json", R"({"private":true})", "page=2"));
+  CHECK(ask(body, "application/json", R"({"private":true})", "private=false"));
+  CHECK(ask(query, form_type, "other=1", "amount=5"));
+  CHECK_FALSE(ask(query, form_type, "amount=99999", "amount=5"));
+  CHECK(ask(query, "application/json", R"({"other":{"amount":9}})", "amount=5"));
+  CHECK_FALSE(ask(query, "application/json", R"({"amount":99999})", "amount=5"));
+  CHECK_FALSE(ask(query, "multipart/form-data; boundary=x", "amount=5", "amount=5"));
+  CHECK(ask(query, "application/octet-stream", "amount=99999", "amount=5"));
+  CHECK(ask(query, "image/png", "", "amount=5"));
+}
+
+TEST_CASE("numbers in texts are numbers to everybody") {
+  const Rule form = rule_of(kAllow + std::string("form = { amount = { max = 100, min = -1 } }\n"));
+  const auto ask = [&](const std::string& text) {
+    return form.holds(Posted(form, "application/x-www-form-urlencoded", "amount=" + text).facts);
+  };
+  for (const char* good : {"0", "100", "-1", "99.50", "0.5"}) CHECK(ask(good));
+  for (const char* bad :
+       {"999999e-6", "1E1", "%2B5", "010", "-01", ".5", "5.", "0x5", "1,5", "1_0", "", "-", "--1", "inf", "nan"}) {
+    INFO(bad);
+    CHECK_FALSE(ask(bad));
+  }
+}
+
+TEST_CASE("a method is in doubt where a field names another one; what is taken away is so in any spelling") {
+  const RuleSet rules(parse(R"(
+[[agents.a.rules]]
+effect = "allow"
+methods = ["POST", "GET"]
+[[agents.a.rules]]
+effect = "deny"
+methods = ["DELETE"]
+[[agents.a.rules]]
+effect = "allow"
+paths = ["/any"]
+)")
+                          .agents.front()
+                          .rules);
+  const std::string form = "application/x-www-form-urlencoded";
+  const auto decide = [&](const char* method, const char* path, const std::string& type, const std::string& text,
+                          const std::string& query) {
+    Posted posted(rules.rules().front(), type, text);
+    posted.facts.method = method;
+    posted.facts.path = path;
+    posted.facts.query = &query;
+    return rules.decide(posted.facts).effect;
+  };
+  CHECK(decide("POST", "/x", form, "a=1", "b=2") == Effect::allow);
+  for (const char* field :
+       {"_method=DELETE", "a=1&_METHOD=delete", "%5Fmethod=PUT", "_method[]=x", "x=1;_method=DELETE"}) {
+    INFO(field);
+    CHECK(decide("POST", "/x", form, field, "") == Effect::deny);
+  }
+  CHECK(decide("POST", "/x", form, "a=1", "_method=DELETE") == Effect::deny);
+  CHECK(decide("GET", "/x", "", "", "_method=DELETE") == Effect::deny);
+  CHECK(decide("POST", "/x", "application/json", R"({"_method":"DELETE"})", "") == Effect::allow);
+  CHECK(decide("POST", "/any", form, "a=1", "") == Effect::allow);
+  CHECK(decide("delete", "/any", "", "", "") == Effect::deny);
+  CHECK(decide("Delete", "/any", "", "", "") == Effect::deny);
+  CHECK(decide("post", "/x", "", "", "") == Effect::deny);
+  CHECK(complaint("version = 1\n[[agents.a.rules]]\neffect = 'deny'\nmethods = ['delete']\n").find("DELETE") !=
+        std::string::npos);
+}
+
+TEST_CASE("what a policy cannot mean is refused where it stands") {
+  const std::string rule = "version = 1\n[[agents.a.rules]]\neffect = 'allow'\n";
+  for (const std::string& lines : {
+           rule + "body = { '/n' = [1234567890123456789] }",
+           rule + "body = { '/n' = { max = 1234567890123456789 } }",
+           rule + "body = { '/n' = { min = 5, max = 1 } }",
+           rule + "body = { '/m/-' = ['x'] }",
+           rule + "body = { '/m/200000000' = ['x'] }",
+           rule + "headers = { Host = ['x'] }",
+           rule + "headers = { authorization = ['x'] }",
+           rule + "days = []",
+           rule + "hours = ''",
+           std::string("version = 1\n[agents.a]\negress = ['a,b']"),
+       }) {
+    INFO(lines);
+    CHECK(complaint(lines) != "accepted");
+  }
+  // A list names hosts, whatever they are called.
+  CHECK_FALSE(parse("[agents.a]\negress = ['open']\n").agents.front().egress->permits("x.example", 443));
+  const auto listed = parse("[agents.a]\negress = ['brokered', 'a.org']\n").agents.front().egress;
+  CHECK_FALSE(listed->permits("x.example", 443));
+  CHECK(listed->permits("a.org", 22));
+}
+
+TEST_CASE("what is nested deeply is refused before anybody follows it") {
+  std::string key = "a";
+  for (int i = 0; i < 100'000; ++i) key += ".a";
+  const auto refused = [](const std::string& text) {
+    try {
+      parse_toml(text, "p.toml", "hint");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  const std::string deep = ": it is nested too deeply";
+  CHECK(refused("x = 1\n[" + key + "]\n") == "p.toml:2:1" + deep);
+  CHECK(refused(key + " = 1\n") == "p.toml:1:1" + deep);
+  CHECK(refused("x = " + std::string(100'000, '[')) == "p.toml:1:1" + deep);
+  // Where strings and comments end.
+  for (const char* before : {"x = 1 # \" \n", "x = '\\'\n", "x = \"\\\"\"\n", "x = '''a''''\n",
+                             "x = \"\"\"\\\"\"\"\"\n", "x = \"\"\"\"a\"\"\"\"\"\n", "x = \"\" # ''' \n"}) {
+    INFO(before);
+    CHECK(refused(before + key + " = 1") == "p.toml:2:1" + deep);
+  }
+  CHECK(refused("x = '" + key + "'\ny = [1.5, 2.5]\nz = \"\"\"" + key + "\"\"\"") == "accepted");
+}
+
 TEST_CASE("GraphQL: which kinds of operations stand in a document") {
   using enum Operation;
   using Found = std::optional<std::set<Operation>>;
@@ -253,7 +381,9 @@ TEST_CASE("GraphQL in a request: batches, hashes and queries in the URL") {
   CHECK(rule.holds(get.facts));
   text = "query=mutation%7Ba%7D";
   CHECK_FALSE(rule.holds(get.facts));
-  for (const char* other : {"extensions=x", "query=%7Ba%7D&extensions=x", "QUERY=%7Ba%7D", "documentId=x"}) {
+  for (const char* other : {"extensions=x", "query=%7Ba%7D&extensions=x", "QUERY=%7Ba%7D", "documentId=x",
+                            "query=%7Ba%7D&id=1", "query=%7Ba%7D&hash=1", "query=%7Ba%7D&query[]=mutation%7Ba%7D",
+                            "query=%7Ba%7D&+query=mutation%7Ba%7D", "query=%7Ba%7D&query_id=1"}) {
     text = other;
     CHECK_FALSE(rule.holds(get.facts));
   }
