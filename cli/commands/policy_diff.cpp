@@ -1,6 +1,7 @@
 // What a new policy would permit that an old one does not, and whether a policy can ever permit something.
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <set>
 
 #include "base/error.hpp"
@@ -23,24 +24,26 @@ using policy::Document;
 
 /// What a rule's paths are paths of.
 struct Service {
-  std::string host;
+  policy::Place place;
   std::vector<policy::Rule> preset;
 };
 using Services = std::map<std::string, Service>;
 
-/// Those of the vault; without one, the presets of the names that the policies use.
+/// Those of the vault; besides them the presets of the names that the policies use, and for a name that nobody knows a
+/// service of which nothing is known.
 Services services_for(const Arguments& a, const std::vector<const Document*>& documents) {
   Services services;
   if (std::filesystem::exists(a.paths_of_vault().database())) {
     for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
       auto binding = provider::Binding::from_json(row.binding);
-      services[row.name] = {binding.origin.host, std::move(binding.rules)};
+      services[row.name] = {{row.name, binding.origin.host, binding.opaque_slashes}, std::move(binding.rules)};
     }
   }
   const auto presets = provider::Presets::load(provider::preset_folder());
   const auto add = [&](const std::string& name) {
     const auto* preset = presets.find(name);
-    if (preset != nullptr) services.insert({name, {preset->binding.origin.host, preset->binding.rules}});
+    const auto binding = preset != nullptr ? preset->binding : provider::Binding();
+    services.insert({name, {{name, binding.origin.host, binding.opaque_slashes}, binding.rules}});
   };
   for (const auto* document : documents) {
     for (const auto& agent : document->agents) {
@@ -63,13 +66,22 @@ std::string word(policy::Effect effect) {
   return effect == policy::Effect::allow ? "allowed" : effect == policy::Effect::approve ? "asked" : "denied";
 }
 
+void add_incomplete(const std::string& name, const std::string& what, std::vector<Record>& records) {
+  records.push_back({{"agent", name},
+                     {"what", what},
+                     {"was", "?"},
+                     {"becomes", "?"},
+                     {"example", "not all combinations of these rules can be tried: there may be more"},
+                     {"by", ""}});
+}
+
 void compare_rules(const std::string& name, const AgentPolicy* old, const AgentPolicy* fresh, const Services& services,
                    std::vector<Record>& records) {
   for (const auto& [credential, service] : services) {
     const auto before = rules_of(old, name, credential, service);
     const auto after = rules_of(fresh, name, credential, service);
     if (before == after) continue;
-    const auto comparison = policy::widenings(before, after, credential, service.host);
+    const auto comparison = policy::widenings(before, after, service.place);
     for (const auto& found : comparison.widened) {
       records.push_back({{"agent", name},
                          {"what", credential},
@@ -78,39 +90,28 @@ void compare_rules(const std::string& name, const AgentPolicy* old, const AgentP
                          {"example", found.example.text()},
                          {"by", found.rule}});
     }
-    if (!comparison.complete) {
-      records.push_back({{"agent", name},
-                         {"what", credential},
-                         {"was", "?"},
-                         {"becomes", "?"},
-                         {"example", "too many combinations to try them all: there may be more"},
-                         {"by", ""}});
-    }
+    if (!comparison.complete) add_incomplete(name, credential, records);
   }
 }
 
-/// Hosts that both lists can tell apart.
-void compare_egress(const std::string& name, const policy::Egress& old, const policy::Egress& fresh,
-                    std::vector<Record>& records) {
-  std::set<std::string> hosts{"any.example"};
-  for (const auto& text : {old.text(), fresh.text()}) {
-    for (const auto part : split(text, ',')) {
-      if (part == "open" || part == "brokered") continue;
-      hosts.insert(part.starts_with("*.") ? "below" + std::string(part.substr(1)) : std::string(part));
-    }
-  }
-  for (const auto& host : hosts) {
-    const auto authority = net::parse_authority(host);
-    if (!authority) continue;
-    const auto port = authority->port.value_or(443);
-    if (!fresh.permits(authority->host, port) || old.permits(authority->host, port)) continue;
+policy::Reach reach_of(const AgentPolicy* agent, const std::string& name) {
+  if (agent == nullptr && name != session::kDefaultAgent) return {policy::Egress::listing({}), {}};
+  if (agent == nullptr) return {};
+  return {agent->egress.value_or(policy::Egress()), policy::rules_for(agent, "", {})};
+}
+
+void compare_reach(const std::string& name, const AgentPolicy* old, const AgentPolicy* fresh,
+                   std::vector<Record>& records) {
+  const auto comparison = policy::reach_widenings(reach_of(old, name), reach_of(fresh, name));
+  for (const auto& found : comparison.widened) {
     records.push_back({{"agent", name},
                        {"what", "egress"},
-                       {"was", "denied"},
-                       {"becomes", "allowed"},
-                       {"example", "CONNECT " + authority->host + ":" + std::to_string(port)},
-                       {"by", "egress " + fresh.text()}});
+                       {"was", word(found.before)},
+                       {"becomes", word(found.after)},
+                       {"example", found.example.text()},
+                       {"by", found.rule}});
   }
+  if (!comparison.complete) add_incomplete(name, "egress", records);
 }
 
 void add_setting(const std::string& name, const char* what, const std::string& was, const std::string& becomes,
@@ -130,7 +131,12 @@ void compare_budget(const std::string& name, const policy::BudgetTerms& old, con
   compare_limit(name, "requests a minute", old.requests_per_minute, fresh.requests_per_minute, records);
   compare_limit(name, "requests a day", old.requests_per_day, fresh.requests_per_day, records);
   compare_limit(name, "model tokens a day", old.tokens_per_day, fresh.tokens_per_day, records);
-  compare_limit(name, "millionths of a USD a day", old.microusd_per_day, fresh.microusd_per_day, records);
+  const auto usd = [](const std::optional<std::uint64_t>& microusd) {
+    return microusd ? policy::describe(policy::BudgetTerms{{}, {}, {}, microusd}) : std::string("no limit");
+  };
+  const auto most = [](const auto& microusd) { return microusd.value_or(std::numeric_limits<std::uint64_t>::max()); };
+  if (most(fresh.microusd_per_day) > most(old.microusd_per_day))
+    add_setting(name, "money", usd(old.microusd_per_day), usd(fresh.microusd_per_day), records);
 }
 
 int walls(const std::string& isolation) {
@@ -154,7 +160,6 @@ std::vector<std::string> texts(const std::vector<net::Authority>& authorities) {
 
 void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vector<Record>& records) {
   const auto& name = fresh.name;
-  compare_egress(name, old.egress.value_or(policy::Egress()), fresh.egress.value_or(policy::Egress()), records);
   if (walls(fresh.isolation) < walls(old.isolation)) {
     add_setting(name, "isolation", old.isolation.empty() ? "auto" : old.isolation,
                 fresh.isolation.empty() ? "auto" : fresh.isolation, records);
@@ -162,16 +167,24 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   compare_list(name, "write", old.writes, fresh.writes, records);
   compare_list(name, "share", old.shares, fresh.shares, records);
   compare_list(name, "reach", texts(old.reaches), texts(fresh.reaches), records);
+  std::vector<std::string> was_published, is_published;
+  for (const auto port : old.publishes) was_published.push_back(std::to_string(port));
+  for (const auto port : fresh.publishes) is_published.push_back(std::to_string(port));
+  compare_list(name, "publish", was_published, is_published, records);
   compare_budget(name, old.budget, fresh.budget, records);
   for (const auto& [credential, terms] : old.credential_budgets) {
     const auto found = fresh.credential_budgets.find(credential);
     compare_budget(name, terms, found == fresh.credential_budgets.end() ? policy::BudgetTerms() : found->second,
                    records);
   }
-  constexpr std::chrono::seconds usual = std::chrono::hours(12);
-  const auto was = old.max_lifetime.value_or(usual);
-  const auto becomes = fresh.max_lifetime.value_or(usual);
-  if (becomes > was) add_setting(name, "max_lifetime", format_duration(was), format_duration(becomes), records);
+  using Duration = std::optional<std::chrono::seconds>;
+  const auto compare_duration = [&](const char* what, Duration was, Duration becomes, std::chrono::seconds usual) {
+    if (becomes.value_or(usual) <= was.value_or(usual)) return;
+    add_setting(name, what, format_duration(was.value_or(usual)), format_duration(becomes.value_or(usual)), records);
+  };
+  compare_duration("ttl", old.ttl, fresh.ttl, policy::kUsualTtl);
+  compare_duration("max_lifetime", old.max_lifetime, fresh.max_lifetime, policy::kUsualMaxLifetime);
+  compare_duration("approval_timeout", old.approval_timeout, fresh.approval_timeout, policy::kUsualApprovalTimeout);
 }
 
 /// "never [unasked] METHOD[|METHOD...] CREDENTIAL PATH...", with * for every method or credential.
@@ -222,6 +235,7 @@ int run_policy_diff(const Arguments& a) {
     const auto* before = old.document.find(name);
     const auto* after = fresh.document.find(name);
     compare_rules(name, before, after, services, records);
+    compare_reach(name, before, after, records);
     if (after == nullptr && name != session::kDefaultAgent) continue;
     AgentPolicy none;
     none.name = name;
@@ -245,7 +259,7 @@ int run_policy_prove(const Arguments& a) {
     for (const auto& [credential, service] : services) {
       if (claim.credential != "*" && claim.credential != credential) continue;
       const auto comparison = policy::permitted(rules_of(&agent, agent.name, credential, service), claim.region,
-                                                claim.asked, credential, service.host);
+                                                claim.asked, service.place);
       complete = complete && comparison.complete;
       for (const auto& found : comparison.widened) {
         records.push_back({{"agent", agent.name},
@@ -257,7 +271,8 @@ int run_policy_prove(const Arguments& a) {
     }
   }
   if (!complete && records.empty()) {
-    throw Error(ErrorKind::failed, "too many combinations to try them all: nothing was found, and nothing is proved",
+    throw Error(ErrorKind::failed,
+                "not all combinations of these rules can be tried: nothing was found, and nothing is proved",
                 "make the claim narrower");
   }
   print_table(records, a.json, "proved: no request that the claim describes is permitted");

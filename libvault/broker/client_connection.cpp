@@ -8,7 +8,6 @@ namespace agentvault::broker {
 namespace {
 
 constexpr std::chrono::minutes kIdleTimeout{5};
-constexpr std::chrono::seconds kApprovalPatience{300};
 constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
@@ -246,7 +245,8 @@ void ClientConnection::admit(std::optional<Refusal> refusal) {
 /// The connection stays, and so does the request.
 void ClientConnection::ask(const std::string& rule) {
   const auto* policy = context_.session.agent_policy();
-  const auto patience = policy != nullptr && policy->approval_timeout ? *policy->approval_timeout : kApprovalPatience;
+  const auto patience = policy != nullptr ? policy->approval_timeout.value_or(policy::kUsualApprovalTimeout)
+                                          : policy::kUsualApprovalTimeout;
   state_ = State::waiting;
   if (timer_armed_) context_.reactor.cancel(timer_);
   timer_armed_ = false;

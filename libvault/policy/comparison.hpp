@@ -2,28 +2,20 @@
 // example request for each. Examples are judged by the same rule sets that judge real requests, so none is made up.
 #pragma once
 
-#include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "policy/egress.hpp"
+#include "policy/request_space.hpp"
 #include "policy/rule_set.hpp"
 
 namespace agentvault::policy {
 
-/// A request that tells two sets of rules apart.
-struct Example {
-  std::string method;
-  std::string path;
-  std::string query;  // without '?'; "": none
-  http::Fields fields;
-  std::optional<std::string> body;
-  std::uint64_t body_size = 0;
-  LocalTime time;
-  History history;
-
-  /// "POST /v1/x?a=1, Content-Type: application/json, body {...}, at 08:00 mon"
-  std::string text() const;
+/// What rules are rules of.
+struct Place {
+  std::string credential;  // "": requests without one
+  std::string host;
+  bool opaque_slashes = false;  // %2F in a path is a character to it
 };
 
 struct Difference {
@@ -39,13 +31,18 @@ struct Comparison {
   bool complete = true;
 };
 
-/// Where `after` permits more than `before`: what was denied is asked or allowed, what was asked is allowed. Both are
-/// the rules of one credential at one host.
-Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& after, const std::string& credential,
-                     const std::string& host);
+/// Where `after` permits more than `before`: what was denied is asked or allowed, what was asked is allowed.
+Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& after, const Place& place);
 
 /// Requests that the claim's methods and paths describe, and that the rules allow (or, `asked` as well, ask about).
-Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool asked, const std::string& credential,
-                     const std::string& host);
+Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool asked, const Place& place);
+
+/// What an agent may reach without a credential.
+struct Reach {
+  Egress egress;
+  std::vector<Rule> rules;  // those that name no credential
+};
+/// The same as widenings(), for tunnels and for requests that can be read.
+Comparison reach_widenings(const Reach& before, const Reach& after);
 
 }  // namespace agentvault::policy

@@ -16,6 +16,11 @@
 
 namespace agentvault::policy {
 
+/// Where neither a policy nor the command line says anything.
+inline constexpr std::chrono::seconds kUsualTtl = std::chrono::minutes(15);
+inline constexpr std::chrono::seconds kUsualMaxLifetime = std::chrono::hours(12);
+inline constexpr std::chrono::seconds kUsualApprovalTimeout = std::chrono::minutes(5);
+
 struct AgentPolicy {
   std::string name;
   std::optional<std::vector<std::string>> credentials;  // nothing: every one

@@ -26,6 +26,8 @@ class Egress {
   /// Whether the list names a private or local host itself: such an address is dialled for nobody else.
   bool names_local(const std::string& host, std::uint16_t port) const;
   std::string text() const;
+  /// Those that are listed, "*.example.net" as ".example.net".
+  const std::vector<net::Authority>& hosts() const { return hosts_; }
 
  private:
   bool lists(const std::string& host, std::uint16_t port, bool exactly) const;

@@ -13,6 +13,7 @@ namespace agentvault::policy {
 namespace {
 
 constexpr std::size_t kMostStates = 50'000;
+constexpr std::size_t kLongest = 4096;
 constexpr std::string_view kFresh = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_-";
 
 /// A pattern in symbols: one character, or one escape ("%20"), or a star.
@@ -56,11 +57,21 @@ Segment next_segment(Segment now, const std::string& symbol) {
   return Segment::full;
 }
 
+constexpr const char* kEscapedSlash = "%2F";
+
 class Explorer {
  public:
-  Explorer(std::vector<Pattern> patterns, bool path) : patterns_(std::move(patterns)), path_(path) {
+  enum class Of { texts, paths, paths_with_two_readings };
+
+  Explorer(std::vector<Pattern> patterns, Of of)
+      : patterns_(std::move(patterns)), path_(of != Of::texts), twice_(of == Of::paths_with_two_readings) {
+    first_readings_ = patterns_.size();
+    if (twice_) {
+      for (std::size_t i = 0; i < first_readings_; ++i) patterns_.push_back(patterns_[i]);
+    }
     std::set<std::string> symbols;
-    if (path) symbols.insert("/");
+    if (path_) symbols.insert("/");
+    if (twice_) symbols.insert(kEscapedSlash);
     for (const auto& pattern : patterns_) {
       for (const auto& item : pattern) {
         if (item.kind == Item::Kind::literal) symbols.insert(item.symbol);
@@ -78,19 +89,23 @@ class Explorer {
     Witnesses out;
     std::set<std::vector<bool>> seen;
     State start;
-    for (std::uint32_t i = 0; i < patterns_.size(); ++i) reach(i, 0, start.places);
+    for (std::uint64_t i = 0; i < patterns_.size(); ++i) reach(i, 0, start.places);
     normalise(start);
     visit(start, "");
     while (!queue_.empty()) {
       const auto [state, text] = queue_.front();
       queue_.pop_front();
-      if (may_end(state)) {
+      if (may_end(state, text)) {
         auto matches = matches_of(state);
         if (seen.insert(matches).second) out.all.push_back({text, std::move(matches)});
       }
       if (known_.size() > kMostStates) {
         out.complete = false;
         break;
+      }
+      if (text.size() > kLongest) {
+        out.complete = false;
+        continue;
       }
       for (const auto& symbol : symbols_) {
         if (may_follow(state, symbol)) visit(step(state, symbol), text + symbol);
@@ -101,15 +116,19 @@ class Explorer {
 
  private:
   struct State {
-    std::vector<std::uint32_t> places;  // pattern and position, sorted
+    std::vector<std::uint64_t> places;  // pattern and position, sorted
     Segment segment = Segment::before;
+    Segment second = Segment::before;  // of the second reading
     bool operator<(const State& other) const {
-      return std::tie(segment, places) < std::tie(other.segment, other.places);
+      return std::tie(segment, second, places) < std::tie(other.segment, other.second, other.places);
     }
   };
-  static constexpr std::uint32_t kPositions = 4096;
+  static constexpr std::uint64_t kPositions = std::uint64_t{1} << 32;
 
-  void reach(std::uint32_t pattern, std::uint32_t position, std::vector<std::uint32_t>& places) const {
+  /// As the second reading has it.
+  static std::string slashed(const std::string& symbol) { return symbol == kEscapedSlash ? "/" : symbol; }
+
+  void reach(std::uint64_t pattern, std::uint64_t position, std::vector<std::uint64_t>& places) const {
     places.push_back(pattern * kPositions + position);
     const auto& items = patterns_[pattern];
     if (position < items.size() && items[position].kind != Item::Kind::literal) reach(pattern, position + 1, places);
@@ -124,26 +143,33 @@ class Explorer {
 
   bool may_follow(const State& state, const std::string& symbol) const {
     if (!path_) return true;
-    if (state.segment == Segment::before) return symbol == "/";
-    return symbol != "/" || state.segment == Segment::full;
+    if (symbol == kEscapedSlash && !twice_) return false;
+    return may_follow(state.segment, symbol) && (!twice_ || may_follow(state.second, slashed(symbol)));
   }
-  bool may_end(const State& state) const {
+  static bool may_follow(Segment segment, const std::string& symbol) {
+    if (segment == Segment::before) return symbol == "/";
+    return symbol != "/" || segment == Segment::full;
+  }
+  bool may_end(const State& state, const std::string& text) const {
     if (!path_) return true;
-    return state.segment == Segment::full || state.segment == Segment::empty;
+    const auto whole = [](Segment segment) { return segment == Segment::full || segment == Segment::empty; };
+    return whole(state.segment) && (!twice_ || (whole(state.second) && !text.ends_with(kEscapedSlash)));
   }
 
   State step(const State& state, const std::string& symbol) const {
     State next;
     next.segment = next_segment(state.segment, symbol);
+    if (twice_) next.second = next_segment(state.second, slashed(symbol));
     for (const auto place : state.places) {
       const auto pattern = place / kPositions;
       const auto position = place % kPositions;
       const auto& items = patterns_[pattern];
       if (position == items.size()) continue;
       const auto& item = items[position];
-      const bool stays = item.kind == Item::Kind::star || (item.kind == Item::Kind::star_in_segment && symbol != "/");
+      const auto read = pattern < first_readings_ ? symbol : slashed(symbol);
+      const bool stays = item.kind == Item::Kind::star || (item.kind == Item::Kind::star_in_segment && read != "/");
       if (stays) reach(pattern, position, next.places);
-      if (item.kind == Item::Kind::literal && item.symbol == symbol) reach(pattern, position + 1, next.places);
+      if (item.kind == Item::Kind::literal && item.symbol == read) reach(pattern, position + 1, next.places);
     }
     normalise(next);
     return next;
@@ -159,7 +185,9 @@ class Explorer {
   }
 
   std::vector<Pattern> patterns_;
+  std::size_t first_readings_ = 0;  // so many of them; then the same again, for the second reading
   bool path_;
+  bool twice_;
   std::vector<std::string> symbols_;
   std::set<State> known_;
   std::deque<std::pair<State, std::string>> queue_;
@@ -167,16 +195,17 @@ class Explorer {
 
 }  // namespace
 
-Witnesses path_witnesses(const std::vector<http::PathPattern>& patterns) {
+Witnesses path_witnesses(const std::vector<http::PathPattern>& patterns, bool opaque_slashes) {
   std::vector<Pattern> parsed;
   for (const auto& pattern : patterns) parsed.push_back(parse(pattern.text(), true));
-  return Explorer(std::move(parsed), true).run();
+  const auto of = opaque_slashes ? Explorer::Of::paths_with_two_readings : Explorer::Of::paths;
+  return Explorer(std::move(parsed), of).run();
 }
 
 Witnesses text_witnesses(const std::vector<std::string>& globs) {
   std::vector<Pattern> parsed;
   for (const auto& glob : globs) parsed.push_back(parse(glob, false));
-  return Explorer(std::move(parsed), false).run();
+  return Explorer(std::move(parsed), Explorer::Of::texts).run();
 }
 
 }  // namespace agentvault::policy

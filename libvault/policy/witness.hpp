@@ -19,8 +19,9 @@ struct Witnesses {
   bool complete = true;  // false: the patterns are too many and too different; there may be more
 };
 
-/// Paths in their normal form.
-Witnesses path_witnesses(const std::vector<http::PathPattern>& patterns);
+/// Paths in their normal form. `opaque_slashes`: they may hold %2F, and `matches` has a second half: how the patterns
+/// match what http::with_slashes() makes of the path.
+Witnesses path_witnesses(const std::vector<http::PathPattern>& patterns, bool opaque_slashes = false);
 /// Texts, with '*' for any run of characters.
 Witnesses text_witnesses(const std::vector<std::string>& globs);
 

@@ -561,7 +561,7 @@ isolation = "off"
         old = self.file("old.toml", '[agents.default]\nbudget = { usd_per_day = 1.0, requests_per_day = 5 }\nmax_lifetime = "1h"\n')
         new = self.file("new.toml", '[agents.default]\nbudget = { usd_per_day = 2.0 }\nwrite = ["~/x"]\n')
         rows = {row["what"]: (row["was"], row["becomes"]) for row in json.loads(self.v.run("--json", "policy", "diff", old, new).out)}
-        self.assertEqual(rows, {"requests a day": ("5", "no limit"), "millionths of a USD a day": ("1000000", "2000000"),
+        self.assertEqual(rows, {"requests a day": ("5", "no limit"), "money": ("1.00 USD a day", "2.00 USD a day"),
                                 "max_lifetime": ("1h", "12h"), "write": ("no", "~/x")})
 
     def test_prove(self):

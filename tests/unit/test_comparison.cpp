@@ -81,9 +81,9 @@ TEST_CASE("witnesses: one for every way to match, and none that does not") {
 TEST_CASE("what a new policy permits that the old one did not") {
   const auto narrow = rules(rule("effect='allow'\nmethods=['GET']\npaths=['/a/**']"));
   const auto wide = rules(rule("effect='allow'\nmethods=['GET','POST']\npaths=['/a/**','/b']"));
-  CHECK(widenings(wide, narrow, "c", "h").widened.empty());
-  CHECK(widenings(narrow, narrow, "c", "h").widened.empty());
-  const auto found = widenings(narrow, wide, "c", "h");
+  CHECK(widenings(wide, narrow, Place{"c", "h"}).widened.empty());
+  CHECK(widenings(narrow, narrow, Place{"c", "h"}).widened.empty());
+  const auto found = widenings(narrow, wide, Place{"c", "h"});
   REQUIRE(found.widened.size() == 1);
   CHECK(found.complete);
   CHECK(judge(narrow, found.widened[0].example) == Effect::deny);
@@ -91,8 +91,8 @@ TEST_CASE("what a new policy permits that the old one did not") {
   // Asked before, allowed now.
   const auto asked = rules(rule("effect='allow'") + rule("effect='approve'\nmethods=['POST']"));
   const auto unasked = rules(rule("effect='allow'"));
-  CHECK(widenings(asked, unasked, "c", "h").widened.at(0).before == Effect::approve);
-  CHECK(widenings(unasked, asked, "c", "h").widened.empty());
+  CHECK(widenings(asked, unasked, Place{"c", "h"}).widened.at(0).before == Effect::approve);
+  CHECK(widenings(unasked, asked, Place{"c", "h"}).widened.empty());
 }
 
 TEST_CASE("values, sizes, times, documents and history are told apart") {
@@ -100,6 +100,15 @@ TEST_CASE("values, sizes, times, documents and history are told apart") {
       {"body={'/model'=['gpt-5-mini']}", "body={'/model'=['gpt-5*']}"},
       {"body={'/max'={max=10}}", "body={'/max'={max=11}}"},
       {"body={'/max'={max=10}}", "body={'/max'={max=10,optional=true}}"},
+      {"body={'/t'=[0.1,0.2]}", "body={'/t'={min=0.1,max=0.2}}"},
+      {"body={'/t'=[1e17]}", "body={'/t'={min=1e17}}"},
+      {"body={'/0'=['a']}", "body={'/0'=['a','b']}"},
+      {"headers={'Content-Type'=['application/json']}\nbody={'/t'=['a']}",
+       "headers={'Content-Type'=['application/json']}\nbody={'/t'=['a','b']}"},
+      {"graphql=['query']\nmax_body=0", "graphql=['query','mutation']\nmax_body=0"},
+      {"headers={'content-type'=['application/graphql']}\ngraphql=['query']",
+       "headers={'content-type'=['application/graphql']}\ngraphql=['query','mutation']"},
+      {"query={n={max=9}}", "query={n={max=9.5}}"},
       {"body={'/a/b'=[true]}", "body={'/a/b'=[true,false]}"},
       {"body={'/model'=['*']}", ""},
       {"query={page={max=3}}", "query={page={max=4}}"},
@@ -118,13 +127,13 @@ TEST_CASE("values, sizes, times, documents and history are told apart") {
     INFO(narrow << " -> " << wide);
     const auto before = rules(rule(std::string("effect='allow'\n") + narrow));
     const auto after = rules(rule(std::string("effect='allow'\n") + wide));
-    const auto found = widenings(before, after, "c", "h");
+    const auto found = widenings(before, after, Place{"c", "h"});
     REQUIRE_FALSE(found.widened.empty());
     for (const auto& difference : found.widened) {
       CHECK(judge(before, difference.example) == difference.before);
       CHECK(judge(after, difference.example) == difference.after);
     }
-    CHECK(widenings(after, before, "c", "h").widened.empty());
+    CHECK(widenings(after, before, Place{"c", "h"}).widened.empty());
   }
 }
 
@@ -132,20 +141,78 @@ TEST_CASE("claims are proved, or refuted with an example") {
   const auto policy = rules(rule("effect='allow'\npaths=['/repos/**']") +
                             rule("effect='deny'\nmethods=['DELETE']\npaths=['/repos/*/*']") +
                             rule("effect='approve'\nmethods=['PUT']"));
-  CHECK(permitted(policy, claim("DELETE", "/repos/*/*"), true, "c", "h").widened.empty());
-  const auto refuted = permitted(policy, claim("DELETE", "/repos/**"), true, "c", "h");
+  CHECK(permitted(policy, claim("DELETE", "/repos/*/*"), true, Place{"c", "h"}).widened.empty());
+  const auto refuted = permitted(policy, claim("DELETE", "/repos/**"), true, Place{"c", "h"});
   REQUIRE_FALSE(refuted.widened.empty());
   CHECK(judge(policy, refuted.widened[0].example) == Effect::allow);
-  CHECK(permitted(policy, claim("*", "/users/**"), false, "c", "h").widened.empty());
-  CHECK_FALSE(permitted(policy, claim("*", "/users/**"), true, "c", "h").widened.empty());
+  CHECK(permitted(policy, claim("*", "/users/**"), false, Place{"c", "h"}).widened.empty());
+  CHECK_FALSE(permitted(policy, claim("*", "/users/**"), true, Place{"c", "h"}).widened.empty());
 }
 
 TEST_CASE("what cannot be tried whole is said to be so") {
   std::string many = "effect='allow'\nbody={";
   for (int i = 0; i < 12; ++i) many += (i > 0 ? "," : "") + std::string("'/f") + std::to_string(i) + "'=['a','b','c']";
   const auto before = rules(rule(many + "}"));
-  const auto found = widenings(before, before, "c", "h");
+  const auto found = widenings(before, before, Place{"c", "h"});
   CHECK_FALSE(found.complete);
+  // Patterns that cut through numbers, or places in each other; texts without end.
+  const std::string n = "effect='allow'\nquery={n=['5*']}";
+  const auto cut = rules(rule(n) + rule("effect='deny'\nquery={n={max=9,optional=true}}") +
+                         rule("effect='deny'\nquery={n={min=1000}}"));
+  CHECK_FALSE(permitted(cut, claim("GET", "/**"), true, Place{"c", "h"}).complete);
+  const auto within = rules(rule("effect='allow'\nbody={'/a'=['x'],'/a/b'=['y']}"));
+  CHECK_FALSE(permitted(within, claim("POST", "/**"), true, Place{"c", "h"}).complete);
+  const auto both = rules(rule("effect='allow'\nbody={'/0'=['x'],'/b'=['y']}"));
+  CHECK_FALSE(permitted(both, claim("POST", "/**"), true, Place{"c", "h"}).complete);
+  const auto longest = rules(rule("effect='allow'\nquery={q=['" + std::string(9000, 'a') + "']}"));
+  CHECK_FALSE(permitted(longest, claim("POST", "/**"), true, Place{"c", "h"}).complete);
+}
+
+TEST_CASE("where %2F is a character, a claim holds for both readings, and a prohibition, too") {
+  const Place opaque{"c", "h", true};
+  const auto star = rules(rule("effect='allow'\npaths=['/p/*']"));
+  const auto found = permitted(star, claim("POST", "/p/a/b"), true, opaque);
+  REQUIRE_FALSE(found.widened.empty());
+  CHECK(found.widened[0].example.path == "/p/a%2Fb");
+  CHECK(permitted(star, claim("POST", "/p/a/b"), true, Place{"c", "h"}).widened.empty());
+  const auto guarded = rules(rule("effect='allow'\npaths=['/p/*']") + rule("effect='deny'\npaths=['/p/*/b']"));
+  const auto none = permitted(guarded, claim("POST", "/p/a/b"), true, opaque);
+  CHECK((none.complete && none.widened.empty()));
+  CHECK_FALSE(widenings(guarded, star, opaque).widened.empty());
+}
+
+TEST_CASE("what can be reached without a credential: hosts, ports, and what rules take away") {
+  const auto reach = [](const std::string& egress, const std::string& lines = "") {
+    const auto document = parse_document("version = 1\n[agents.a]\negress = " + egress + "\n" + lines, "p.toml");
+    const auto& agent = document.agents.front();
+    return Reach{*agent.egress, agent.rules};
+  };
+  const auto widened = [&](const Reach& before, const Reach& after) {
+    const auto found = reach_widenings(before, after);
+    CHECK(found.complete);
+    return found.widened;
+  };
+  const std::string deny = rule("effect='deny'\nhosts=['evil.example.org']");
+  const std::string deny_below = rule("effect='deny'\nhosts=['*.example.org']");
+  const std::string deny_post = rule("effect='deny'\nmethods=['POST']\nhosts=['a.org']\npaths=['/x']");
+  CHECK(widened(reach("'open'", deny), reach("'open'")).at(0).example.path == "evil.example.org:443");
+  CHECK(widened(reach("'open'"), reach("'open'", deny)).empty());
+  CHECK(widened(reach("'open'", deny_below), reach("'open'", deny)).at(0).example.path == "below.example.org:443");
+  CHECK(widened(reach("['a.org:443']"), reach("['a.org']")).at(0).example.path == "a.org:80");
+  CHECK(widened(reach("['a.org']"), reach("['a.org:443']")).empty());
+  CHECK(widened(reach("['*.example']"), reach("'open'")).size() == 1);
+  CHECK(widened(reach("'open'"), reach("['*.example']")).empty());
+  CHECK(widened(reach("'brokered'"), reach("['a.org']")).at(0).before == Effect::deny);
+  CHECK(widened(reach("['a.org']"), reach("'brokered'", deny)).empty());
+  // Of a tunnel nobody knows what is inside; a plain request can be read.
+  const auto plain =
+      widened(reach("['a.org']", deny_post), reach("['a.org']", rule("effect='deny'\nmethods=['POST']\npaths=['/y']")));
+  REQUIRE_FALSE(plain.empty());
+  CHECK(plain[0].example.method == "CONNECT");
+  const auto readable =
+      widened(reach("['a.org']", rule("effect='deny'\nmethods=['POST']\npaths=['/x']")), reach("['a.org']"));
+  REQUIRE_FALSE(readable.empty());
+  CHECK(readable[0].example.method + " " + readable[0].example.path == "POST http://a.org:443/x");
 }
 
 TEST_CASE("random policies: a comparison finds a widening wherever trying everything finds one") {
@@ -157,7 +224,13 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
                                         "body={'/m'=['x']}",
                                         "body={'/m'=['x*','y']}",
                                         "body={'/m'={max=2}}",
-                                        "body={'/m'={min=2,optional=true}}"};
+                                        "body={'/m'={min=2,optional=true}}",
+                                        "body={'/m'={min=0.1,max=0.2}}",
+                                        "body={'/m'=[0.1,0.2]}",
+                                        "query={q=['a*']}",
+                                        "query={q={max=3,optional=true}}",
+                                        "max_body=6",
+                                        "headers={'content-type'=['application/json']}"};
   const std::vector<std::string> methods{"", "methods=['GET']", "methods=['POST']"};
   const std::vector<std::string> effects{"allow", "allow", "approve", "deny"};
   const auto make = [&] {
@@ -171,12 +244,15 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
   std::vector<Example> everything;
   for (const char* path : {"/", "/a", "/b", "/ab", "/c", "/a/b", "/a/a", "/c/b", "/a/b/c", "/a/", "/aa"}) {
     for (const char* method : {"GET", "POST", "DELETE"}) {
-      for (const char* body : {"", "{}", R"({"m":"x"})", R"({"m":"xy"})", R"({"m":"y"})", R"({"m":1})", R"({"m":2})",
-                               R"({"m":3})", R"({"m":null})", "no"}) {
+      for (const char* body :
+           {"", "{}", R"({"m":"x"})", R"({"m":"xy"})", R"({"m":"y"})", R"({"m":1})", R"({"m":2})", R"({"m":3})",
+            R"({"m":null})", R"({"m":0.15})", R"({"m":0.1})", "no", "q=ab", "q=3", "q=3.5", "q=b"}) {
         Example example;
         example.method = method;
         example.path = path;
-        if (*body != '\0') {
+        if (std::string_view(body).starts_with("q=")) {
+          example.query = body;
+        } else if (*body != '\0') {
           example.body = body;
           example.body_size = example.body->size();
           example.fields.add("Content-Type", "application/json");
@@ -189,7 +265,7 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
   for (int round = 0; round < 300; ++round) {
     const auto before = make();
     const auto after = make();
-    const auto found = widenings(before, after, "c", "h");
+    const auto found = widenings(before, after, Place{"c", "h"});
     CHECK(found.complete);
     for (const auto& difference : found.widened) {
       REQUIRE(judge(before, difference.example) == difference.before);
@@ -201,7 +277,7 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
     });
     if (really) REQUIRE_FALSE(found.widened.empty());
     wider += really;
-    const auto refuted = permitted(after, claim("POST", "/a/**"), true, "c", "h");
+    const auto refuted = permitted(after, claim("POST", "/a/**"), true, Place{"c", "h"});
     const bool reachable = std::any_of(everything.begin(), everything.end(), [&](const Example& example) {
       return example.method == "POST" && example.path.starts_with("/a/") && judge(after, example) != Effect::deny;
     });

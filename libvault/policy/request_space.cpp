@@ -1,0 +1,512 @@
+#include "policy/request_space.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/encoding.hpp"
+#include "base/text.hpp"
+#include "policy/witness.hpp"
+
+namespace agentvault::policy {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kMostCombinations = 20'000;  // for one method and kind of path
+constexpr const char* kOtherMethods[]{"PATCH", "PURGE", "X-OTHER"};
+
+/// What can stand in one place of a request, as far as the rules can tell it apart.
+struct Choice {
+  enum class Kind { missing, text, number, flag, odd } kind = Kind::missing;
+  std::string text;
+  double number = 0;
+  bool flag = false;
+};
+
+/// All of the request but method and path.
+struct Draft {
+  enum class Body { none, json, form, graphql, other } body = Body::none;
+  std::map<std::string, Choice> query, headers, form, fields;  // fields: by JSON pointer
+  std::optional<std::string> document;                         // of GraphQL; nothing: none is asked for
+  bool is_list = false;                                        // the JSON is a list, not an object
+  std::optional<std::uint64_t> size;
+  bool or_more = false;  // that size, or what the content needs
+  LocalTime time{12 * 60, 1};
+  History history;
+};
+
+/// One thing to vary: each of its settings changes the draft.
+using Setting = std::function<void(Draft&)>;
+using Dimension = std::vector<Setting>;
+
+void add_unique(std::vector<Choice>& choices, std::vector<std::vector<Match>>& seen, Choice choice,
+                std::vector<Match> answers) {
+  if (std::find(seen.begin(), seen.end(), answers) != seen.end()) return;
+  seen.push_back(std::move(answers));
+  choices.push_back(std::move(choice));
+}
+
+/// Plain, as match_text() reads them.
+std::string number_text(double number) {
+  char text[1200];  // the smallest number has that many digits
+  const auto end = std::to_chars(text, text + sizeof text, number, std::chars_format::fixed);
+  return {text, end.ptr};
+}
+
+/// Between two borders: a whole number where there is one.
+double between(double low, double high) {
+  const double whole = std::floor(low) + 1;
+  if (whole > low && whole < high) return whole;
+  const double middle = low + (high - low) / 2;
+  return middle > low && middle < high ? middle : std::nextafter(low, high);
+}
+
+/// All borders, and one number of each stretch between, before and behind them: nothing else tells values apart.
+std::vector<double> telling_numbers(const std::vector<const Values*>& all) {
+  std::set<double> borders;
+  for (const auto* values : all) {
+    borders.insert(values->numbers.begin(), values->numbers.end());
+    if (values->least) borders.insert(*values->least);
+    if (values->most) borders.insert(*values->most);
+  }
+  if (borders.empty()) return {};
+  constexpr double most = std::numeric_limits<double>::max();
+  const double first = *borders.begin();
+  const double last = *borders.rbegin();
+  std::vector<double> numbers(borders.begin(), borders.end());
+  if (first > -most) numbers.push_back(std::max(-most, first - std::max(1.0, std::abs(first))));
+  if (last < most) numbers.push_back(std::min(most, last + std::max(1.0, std::abs(last))));
+  for (auto border = borders.begin(); std::next(border) != borders.end(); ++border) {
+    numbers.push_back(between(*border, *std::next(border)));
+  }
+  return numbers;
+}
+
+/// Whether the pattern has texts like this one among others, so that one witness for it does not stand for all.
+bool mixes_with(const std::string& glob, std::string_view letters) {
+  return glob != "*" && glob.find('*') != std::string::npos && std::all_of(glob.begin(), glob.end(), [&](char c) {
+           return c == '*' || letters.find(c) != std::string_view::npos;
+         });
+}
+
+/// Texts that are numbers, or flags, are both: where patterns cut through them, not all combinations are tried.
+bool cuts_through(const std::vector<const Values*>& all, const std::vector<std::string>& globs) {
+  const bool numbers = std::any_of(all.begin(), all.end(), [](const auto* values) {
+    return !values->numbers.empty() || values->least || values->most;
+  });
+  const bool flags = std::any_of(all.begin(), all.end(), [](const auto* values) { return !values->flags.empty(); });
+  return std::any_of(globs.begin(), globs.end(), [&](const auto& glob) {
+    return (numbers && mixes_with(glob, "0123456789.-")) || (flags && mixes_with(glob, "truefalse"));
+  });
+}
+
+/// One choice for every way in which the values can answer.
+std::vector<Choice> telling_choices(const std::vector<const Values*>& all, bool is_json, bool& complete) {
+  std::vector<Choice> choices;
+  std::vector<std::vector<Match>> seen;
+  const auto add = [&](const Choice& choice, auto answer) {
+    std::vector<Match> answers;
+    for (const auto* values : all) answers.push_back(answer(*values));
+    add_unique(choices, seen, choice, std::move(answers));
+  };
+  const auto add_text = [&](const std::string& text) {
+    add({Choice::Kind::text, text, 0, false},
+        [&](const Values& values) { return is_json ? values.match(Scalar(text)) : values.match_text(text); });
+  };
+  std::vector<std::string> globs;
+  for (const auto* values : all) globs.insert(globs.end(), values->texts.begin(), values->texts.end());
+  const auto witnesses = text_witnesses(globs);
+  complete = complete && witnesses.complete && (is_json || !cuts_through(all, globs));
+  for (const auto& witness : witnesses.all) add_text(witness.text);
+  for (const double number : telling_numbers(all)) {
+    if (is_json) {
+      add({Choice::Kind::number, "", number, false},
+          [&](const Values& values) { return values.match(Scalar(number)); });
+    } else {
+      add_text(number_text(number));
+    }
+  }
+  for (const bool flag : {true, false}) {
+    if (is_json) {
+      add({Choice::Kind::flag, "", 0, flag}, [&](const Values& values) { return values.match(Scalar(flag)); });
+    } else {
+      add_text(flag ? "true" : "false");
+    }
+  }
+  add({}, [](const Values& values) { return values.match_missing(); });
+  add({Choice::Kind::odd, "", 0, false}, [](const Values&) { return Match::unknown; });
+  return choices;
+}
+
+std::string encoded(const std::string& text) {
+  std::string out;
+  static constexpr char digits[] = "0123456789ABCDEF";
+  for (const char c : text) {
+    if (is_alphanumeric(c) || c == '-' || c == '_' || c == '.' || c == '~') {
+      out.push_back(c);
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      out += {'%', digits[byte >> 4], digits[byte & 15]};
+    }
+  }
+  return out;
+}
+
+std::string form_text(const std::map<std::string, Choice>& fields) {
+  std::string out;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    out += (out.empty() ? "" : "&") + encoded(name) + "=" + encoded(value);
+  };
+  for (const auto& [name, choice] : fields) {
+    if (choice.kind == Choice::Kind::text) add(name, choice.text);
+    if (choice.kind != Choice::Kind::odd) continue;
+    add(name, "1");
+    add(name, "2");
+  }
+  return out;
+}
+
+Json number_json(double number) {
+  constexpr double whole = 1e15;
+  return number == std::floor(number) && std::abs(number) < whole ? Json(static_cast<std::int64_t>(number))
+                                                                  : Json(number);
+}
+
+bool is_index(const std::string& segment) {
+  return parse_unsigned(segment).has_value();
+}
+
+/// `complete` becomes false where two places cannot be in one body.
+std::string json_text(const Draft& draft, bool& complete) {
+  Json body = draft.is_list ? Json::array() : Json::object();
+  for (const auto& [pointer, choice] : draft.fields) {
+    try {
+      auto& place = body[Json::json_pointer(pointer)];
+      if (choice.kind == Choice::Kind::text) place = choice.text;
+      if (choice.kind == Choice::Kind::number) place = number_json(choice.number);
+      if (choice.kind == Choice::Kind::flag) place = choice.flag;
+      if (choice.kind == Choice::Kind::odd) place = nullptr;
+      if (choice.kind == Choice::Kind::missing) {
+        const Json::json_pointer whole(pointer);
+        auto& parent = body.at(whole.parent_pointer());
+        if (parent.is_object()) parent.erase(whole.back());
+      }
+    } catch (const Json::exception&) {  // one place inside of another: then only one of them can be filled
+      complete = false;
+    }
+  }
+  if (draft.document && body.is_object()) body["query"] = *draft.document;
+  return body.dump();
+}
+
+constexpr const char* kContentType = "content-type";
+
+/// Nothing where the draft is of no request: its size is smaller than its content.
+std::optional<Example> example_of(const std::string& method, const std::string& path, const Draft& draft,
+                                  bool& complete) {
+  Example example;
+  example.method = method;
+  example.path = path;
+  example.query = form_text(draft.query);
+  if (draft.body == Draft::Body::none && draft.document) {
+    example.query += (example.query.empty() ? "" : "&") + std::string("query=") + encoded(*draft.document);
+  }
+  for (const auto& [name, choice] : draft.headers) {
+    if (choice.kind == Choice::Kind::text) example.fields.add(name, choice.text);
+    if (choice.kind != Choice::Kind::odd) continue;
+    example.fields.add(name, "1");
+    example.fields.add(name, "2");
+  }
+  const bool says_type = std::any_of(draft.headers.begin(), draft.headers.end(), [](const auto& header) {
+    return equal_ignoring_case(header.first, kContentType);
+  });
+  const auto set = [&](const char* type, std::string body) {
+    if (!says_type) example.fields.add("Content-Type", type);
+    example.body = std::move(body);
+  };
+  if (draft.body == Draft::Body::json) set("application/json", json_text(draft, complete));
+  if (draft.body == Draft::Body::form) set("application/x-www-form-urlencoded", form_text(draft.form));
+  if (draft.body == Draft::Body::graphql) set("application/graphql", draft.document.value_or("{"));
+  if (draft.body == Draft::Body::other) set("text/plain", "x");
+  example.time = draft.time;
+  example.history = draft.history;
+  if (!example.body) return example;
+  const std::uint64_t needed = example.body->size();
+  if (draft.size && *draft.size < needed && !draft.or_more) return std::nullopt;
+  example.body_size = std::max(draft.size.value_or(0), needed);
+  return example;
+}
+
+/// At least one for each way in which a body is read, and more of JSON's.
+constexpr const char* kTypes[]{
+    "application/json",    "application/json; charset=utf-8",   "application/vnd.api+json",
+    "application/graphql", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+    "text/plain"};
+
+/// How the body is read depends on this header as well: all types are tried, also those that the rules do not tell
+/// apart.
+void add_types(Dimension& dimension, const std::string& header, const std::vector<const Values*>& values,
+               bool& complete) {
+  for (const char* type : kTypes) {
+    dimension.push_back([=](Draft& draft) { draft.headers[header] = {Choice::Kind::text, type, 0, false}; });
+  }
+  for (const auto* one : values) {
+    for (const auto& glob : one->texts) {
+      const auto star = glob.find('*');
+      const auto stem = glob.substr(0, star);
+      const bool begins_a_type = std::any_of(std::begin(kTypes), std::end(kTypes), [&](const char* type) {
+        return std::string_view(type).starts_with(stem);
+      });
+      if (star != std::string::npos && (star + 1 < glob.size() || !begins_a_type)) complete = false;
+    }
+  }
+}
+
+using Named = std::map<std::string, std::vector<const Values*>>;
+
+void collect(Named& all, const std::map<std::string, Values>& of_rule) {
+  for (const auto& [name, values] : of_rule) {
+    auto& list = all[name];
+    const bool known =
+        std::any_of(list.begin(), list.end(), [&wanted = values](const auto* other) { return *other == wanted; });
+    if (!known) list.push_back(&values);
+  }
+}
+
+void add_fields(std::vector<Dimension>& dimensions, const Named& named, bool is_json,
+                std::map<std::string, Choice> Draft::*place, bool& complete) {
+  for (const auto& [name, values] : named) {
+    Dimension dimension;
+    for (auto& choice : telling_choices(values, is_json, complete)) {
+      dimension.push_back([=, &n = name](Draft& draft) { (draft.*place)[n] = choice; });
+    }
+    if (place == &Draft::headers && equal_ignoring_case(name, kContentType)) {
+      add_types(dimension, name, values, complete);
+    }
+    dimensions.push_back(std::move(dimension));
+  }
+}
+
+/// Everything about requests that these rules look at.
+class Space {
+ public:
+  explicit Space(const std::vector<const Rule*>& rules) {
+    for (const auto* rule : rules) {
+      collect(query_, rule->query);
+      collect(headers_, rule->headers);
+      collect(form_, rule->form);
+      collect(body_, rule->body);
+      for (const auto& [pointer, values] : rule->body) {
+        const auto first = pointer.substr(1, pointer.find('/', 1) - 1);
+        (is_index(first) ? lists_ : objects_) = true;
+      }
+      graphql_ = graphql_ || !rule->graphql.empty();
+      if (rule->max_body) sizes_.insert(*rule->max_body);
+      if (rule->hours) schedules_.push_back(&*rule->hours);
+      if (!rule->approve_when) continue;
+      first_host_ = first_host_ || rule->approve_when->first_host;
+      first_path_ = first_path_ || rule->approve_when->first_path;
+      if (rule->approve_when->denials_per_minute) denials_.insert(*rule->approve_when->denials_per_minute);
+      if (rule->approve_when->hours) schedules_.push_back(&*rule->approve_when->hours);
+    }
+  }
+
+  /// Calls `visit` with one draft for each combination; false: there were too many.
+  bool each(const std::function<void(const Draft&)>& visit) const {
+    bool complete = true;
+    const bool reads_body = !form_.empty() || !body_.empty() || graphql_;
+    std::vector<Draft::Body> kinds{Draft::Body::none};
+    if (!body_.empty() || graphql_) kinds.push_back(Draft::Body::json);
+    if (!form_.empty()) kinds.push_back(Draft::Body::form);
+    if (graphql_) kinds.push_back(Draft::Body::graphql);
+    if (reads_body || !sizes_.empty()) kinds.push_back(Draft::Body::other);
+    // A document stands where other rules may look, too; a body is either a list or an object.
+    const bool looks_at_document = query_.contains("query") || body_.contains("/query") || lists_;
+    if ((graphql_ && looks_at_document) || (lists_ && objects_)) complete = false;
+    std::size_t left = kMostCombinations;
+    for (const auto kind : kinds) {
+      Draft draft;
+      draft.body = kind;
+      draft.is_list = lists_;
+      const auto dimensions = dimensions_of(kind, complete);
+      complete = walk(dimensions, 0, draft, left, visit) && complete;
+    }
+    return complete;
+  }
+
+ private:
+  std::vector<Dimension> dimensions_of(Draft::Body kind, bool& complete) const {
+    std::vector<Dimension> dimensions;
+    add_fields(dimensions, query_, false, &Draft::query, complete);
+    add_fields(dimensions, headers_, false, &Draft::headers, complete);
+    if (kind == Draft::Body::form) add_fields(dimensions, form_, false, &Draft::form, complete);
+    if (kind == Draft::Body::json) {
+      add_fields(dimensions, body_, true, &Draft::fields, complete);
+    }
+    // Without a body it stands in the query; there need not be one.
+    if (graphql_ && (kind == Draft::Body::none || kind == Draft::Body::json || kind == Draft::Body::graphql)) {
+      dimensions.push_back(documents());
+      if (kind == Draft::Body::none) dimensions.back().push_back([](Draft&) {});
+    }
+    if (kind != Draft::Body::none && !sizes_.empty()) {
+      Dimension sizes;
+      for (const auto size : sizes_) {
+        for (const auto value : {size, size + 1}) {
+          if (value == 0) continue;
+          sizes.push_back([=](Draft& draft) {
+            draft.size = value;
+            draft.or_more = value > size;
+          });
+        }
+      }
+      dimensions.push_back(std::move(sizes));
+    }
+    if (!schedules_.empty()) dimensions.push_back(times());
+    add_history(dimensions);
+    return dimensions;
+  }
+
+  static Dimension documents() {
+    Dimension dimension;
+    for (unsigned subset = 1; subset < 8; ++subset) {
+      std::string document;
+      if ((subset & 1) != 0) document += "query A { a } ";
+      if ((subset & 2) != 0) document += "mutation B { b } ";
+      if ((subset & 4) != 0) document += "subscription C { c } ";
+      dimension.push_back([=](Draft& draft) { draft.document = document; });
+    }
+    dimension.push_back([](Draft& draft) { draft.document = "{"; });
+    return dimension;
+  }
+
+  Dimension times() const {
+    std::set<int> minutes{0, 12 * 60};
+    for (const auto* schedule : schedules_) {
+      for (const int border : {schedule->from, schedule->until}) minutes.insert(border % Schedule::kMinutesOfDay);
+    }
+    Dimension dimension;
+    std::set<std::vector<bool>> seen;
+    for (int weekday = 0; weekday < 7; ++weekday) {
+      for (const int minute : minutes) {
+        std::vector<bool> answers;
+        for (const auto* schedule : schedules_) answers.push_back(schedule->holds({minute, weekday}));
+        if (!seen.insert(answers).second) continue;
+        dimension.push_back([=](Draft& draft) { draft.time = {minute, weekday}; });
+      }
+    }
+    return dimension;
+  }
+
+  void add_history(std::vector<Dimension>& dimensions) const {
+    if (first_host_) {
+      dimensions.push_back({[](Draft&) {}, [](Draft& draft) { draft.history.first_host = true; }});
+    }
+    if (first_path_) {
+      dimensions.push_back({[](Draft&) {}, [](Draft& draft) { draft.history.first_path = true; }});
+    }
+    if (denials_.empty()) return;
+    Dimension denials{[](Draft&) {}};
+    for (const auto count : denials_) denials.push_back([=](Draft& draft) { draft.history.denials = count; });
+    dimensions.push_back(std::move(denials));
+  }
+
+  bool walk(const std::vector<Dimension>& dimensions, std::size_t at, const Draft& draft, std::size_t& left,
+            const std::function<void(const Draft&)>& visit) const {
+    if (at == dimensions.size()) {
+      if (left == 0) return false;
+      --left;
+      visit(draft);
+      return true;
+    }
+    for (const auto& setting : dimensions[at]) {
+      Draft next = draft;
+      setting(next);
+      if (!walk(dimensions, at + 1, next, left, visit)) return false;
+    }
+    return true;
+  }
+
+  Named query_, headers_, form_, body_;
+  bool graphql_ = false;
+  bool lists_ = false, objects_ = false;  // what the bodies are that rules look into
+  std::set<std::uint64_t> sizes_;
+  std::vector<const Schedule*> schedules_;
+  bool first_host_ = false;
+  bool first_path_ = false;
+  std::set<unsigned> denials_;
+};
+
+std::vector<std::string> telling_methods(const std::vector<const Rule*>& rules) {
+  std::set<std::string> methods{"GET"};
+  for (const auto* rule : rules) {
+    for (const auto& method : rule->methods) {
+      if (method != "*") methods.insert(method);
+    }
+  }
+  std::vector<std::string> out(methods.begin(), methods.end());
+  for (const char* other : kOtherMethods) {
+    if (!methods.insert(other).second) continue;
+    out.emplace_back(other);
+    break;
+  }
+  return out;
+}
+
+}  // namespace
+
+bool each_example(const std::vector<const Rule*>& rules, bool opaque_slashes,
+                  const std::function<void(const Example&)>& visit) {
+  std::vector<http::PathPattern> patterns;
+  for (const auto* rule : rules) {
+    for (const auto& pattern : rule->paths) {
+      const auto known = std::find(patterns.begin(), patterns.end(), pattern);
+      if (known == patterns.end()) patterns.push_back(pattern);
+    }
+  }
+  const auto paths = path_witnesses(patterns, opaque_slashes);
+  bool complete = paths.complete;
+  for (const auto& path : paths.all) {
+    const auto fits = [&](const Rule& rule) {
+      if (rule.paths.empty()) return true;
+      for (std::size_t i = 0; i < patterns.size(); ++i) {
+        const bool fits_second = opaque_slashes && path.matches[i + patterns.size()];
+        if ((path.matches[i] || fits_second) &&
+            std::find(rule.paths.begin(), rule.paths.end(), patterns[i]) != rule.paths.end())
+          return true;
+      }
+      return false;
+    };
+    for (const auto& method : telling_methods(rules)) {
+      std::vector<const Rule*> relevant;
+      for (const auto* rule : rules) {
+        if (rule->has_method(method) && fits(*rule)) relevant.push_back(rule);
+      }
+      if (relevant.empty()) continue;
+      complete = Space(relevant).each([&](const Draft& draft) {
+        if (const auto example = example_of(method, path.text, draft, complete)) visit(*example);
+      }) && complete;
+    }
+  }
+  return complete;
+}
+
+std::string Example::text() const {
+  std::string out = method + " " + path + (query.empty() ? "" : "?" + query);
+  for (const auto& field : fields.list()) out += ", " + field.name + ": " + field.value;
+  if (body) out += ", body " + (body_size == body->size() ? *body : "of " + std::to_string(body_size) + " bytes");
+  if (time.minute != 12 * 60 || time.weekday != 1) {
+    static constexpr const char* days[]{"sun", "mon", "tue", "wed", "thu", "fri", "sat"};
+    const auto two = [](int n) { return (n < 10 ? "0" : "") + std::to_string(n); };
+    out += ", at " + two(time.minute / 60) + ":" + two(time.minute % 60) + " " + days[time.weekday];
+  }
+  if (history.first_host) out += ", to a new host";
+  if (history.first_path) out += ", to a new path";
+  if (history.denials > 0) out += ", after " + std::to_string(history.denials) + " denials";
+  return out;
+}
+
+}  // namespace agentvault::policy
