@@ -24,16 +24,19 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
 #include "base/bytes.hpp"
+#include "base/error.hpp"
 #include "base/text.hpp"
 
 namespace agentvault::sandbox {
 namespace {
 
 constexpr int kMostWaiting = 256;
+constexpr std::string_view kFilters = "Seccomp_filters:";  // Linux 5.9
 
 union Destination {
   sockaddr_storage any;
@@ -45,22 +48,27 @@ union Destination {
 struct Attempt {
   std::uint64_t id = 0;
   pid_t thread = 0;
+  bool by_sub_agent = false;
   int descriptor = -1;
   Destination destination{};
   socklen_t size = 0;
 };
 
+/// A number of /proc/PID/status (proc(5)).
+std::optional<std::uint64_t> status_number(pid_t process, std::string_view key) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key)) return parse_unsigned(trim(std::string_view(line).substr(key.size())));
+  }
+  return std::nullopt;
+}
+
 /// The agent's own socket, as a descriptor of ours.
 UniqueFd socket_of(const Attempt& attempt) {
   // A thread's descriptors are its process' own.
-  pid_t process = attempt.thread;
-  std::ifstream status("/proc/" + std::to_string(attempt.thread) + "/status");
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with("Tgid:")) continue;
-    const auto number = parse_unsigned(trim(std::string_view(line).substr(5)));
-    if (number && *number <= std::numeric_limits<pid_t>::max()) process = static_cast<pid_t>(*number);
-    break;
-  }
+  const auto number = status_number(attempt.thread, "Tgid:");
+  const bool known = number && *number <= std::numeric_limits<pid_t>::max();
+  const pid_t process = known ? static_cast<pid_t>(*number) : attempt.thread;
   const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
   if (!handle) return UniqueFd();
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, handle.get(), attempt.descriptor, 0)));
@@ -176,6 +184,16 @@ bool has(const std::vector<std::uint16_t>& ports, std::uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
 }
 
+/// To a server inside, or to the broker with a token.
+bool is_open_to_sub_agents(const Attempt& attempt, const ConnectPolicy& policy) {
+  const auto& place = attempt.destination;
+  if (place.any.ss_family == AF_INET6 && attempt.size >= sizeof place.v6 && IN6_IS_ADDR_LOOPBACK(&place.v6.sin6_addr)) {
+    return !has(policy.without_token, ntohs(place.v6.sin6_port));
+  }
+  const auto port = loopback_port(attempt);
+  return port != 0 && !has(policy.without_token, port);
+}
+
 int connect_to_loopback(int socket, const Attempt& attempt, const ConnectPolicy& policy) {
   const auto port = loopback_port(attempt);
   if (has(policy.other_ports, port)) return connect_to(socket, attempt.destination, attempt.size);
@@ -192,6 +210,8 @@ int make_connection(int socket, const Attempt& attempt, const UniqueFd& file, co
   const bool has_path = family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path) &&
                         attempt.destination.local.sun_path[0] != '\0';
   if (has_path) return policy.local_sockets ? connect_to_file(socket, file, policy) : EACCES;
+  const bool leads_somewhere = family == AF_INET || family == AF_INET6;
+  if (attempt.by_sub_agent && leads_somewhere && !is_open_to_sub_agents(attempt, policy)) return EACCES;
   // Nor is one undone: what is bound would be something else afterwards.
   if (policy.only_loopback) return connect_to_loopback(socket, attempt, policy);
   return connect_to(socket, attempt.destination, attempt.size);
@@ -225,6 +245,12 @@ int open_server(int socket, int backlog) {
 
 }  // namespace
 
+unsigned count_filters(pid_t process) {
+  const auto count = status_number(process, kFilters);
+  if (!count) throw Error(ErrorKind::failed, "this kernel does not tell how many filters a process has");
+  return static_cast<unsigned>(*count);
+}
+
 ConnectSupervisor::ConnectSupervisor(UniqueFd listener, ConnectPolicy policy)
     : listener_(std::move(listener)), policy_(std::move(policy)) {}
 
@@ -235,6 +261,8 @@ void ConnectSupervisor::answer_one() {
   attempt.id = notification.id;
   attempt.thread = static_cast<pid_t>(notification.pid);
   attempt.descriptor = static_cast<int>(notification.data.args[0]);
+  attempt.by_sub_agent =
+      status_number(attempt.thread, kFilters).value_or(policy_.filters_of_agent + 1) > policy_.filters_of_agent;
   const bool listens = notification.data.nr == SYS_listen;
   if (!listens && !copy_destination(notification, attempt)) return answer(listener_.get(), attempt.id, EFAULT);
   auto socket = std::make_shared<UniqueFd>(socket_of(attempt));

@@ -29,7 +29,14 @@ struct ConnectPolicy {
   /// these.
   bool local_sockets = false;
   std::vector<FileIdentity> shared_sockets;
+  /// How many filters of system calls the agent has. A process with more is of a sub-agent (mark_sub_agent), or has
+  /// made itself one: it is to use its own token, and so connects to 127.0.0.1 only, and not to these ports.
+  unsigned filters_of_agent = 0;
+  std::vector<std::uint16_t> without_token;
 };
+
+/// Of a process, or a thread. Throws Error(failed) where the kernel does not say.
+unsigned count_filters(pid_t process);
 
 class ConnectSupervisor {
  public:

@@ -13,10 +13,10 @@ Bytes encode(const Furnishing& furnishing) {
   };
   texts(furnishing.environment);
   texts(furnishing.readable_files);
-  out.u32(static_cast<std::uint32_t>(furnishing.broker_ports.size()));
-  for (const auto port : furnishing.broker_ports) out.u16(port);
-  out.u32(static_cast<std::uint32_t>(furnishing.other_ports.size()));
-  for (const auto port : furnishing.other_ports) out.u16(port);
+  for (const auto* ports : {&furnishing.broker_ports, &furnishing.other_ports, &furnishing.without_token}) {
+    out.u32(static_cast<std::uint32_t>(ports->size()));
+    for (const auto port : *ports) out.u16(port);
+  }
   out.u32(static_cast<std::uint32_t>(furnishing.files.size()));
   for (const auto& file : furnishing.files) out.text(file.name).blob(file.contents);
   out.text(furnishing.roots.bundle).text(furnishing.roots.own).text(furnishing.roots.java).text(furnishing.roots.hash);
@@ -31,7 +31,7 @@ Furnishing decode_furnishing(ByteView bytes) {
   };
   texts(out.environment);
   texts(out.readable_files);
-  for (auto* ports : {&out.broker_ports, &out.other_ports}) {
+  for (auto* ports : {&out.broker_ports, &out.other_ports, &out.without_token}) {
     for (auto left = in.number(4); left > 0; --left) ports->push_back(static_cast<std::uint16_t>(in.number(2)));
   }
   for (auto left = in.number(4); left > 0; --left) {

@@ -11,12 +11,13 @@
 namespace agentvault::sandbox {
 
 struct Furnishing {
-  std::vector<std::string> environment;     // "NAME=value"
-  std::vector<SessionFile> files;           // Level::strict: to be written inside
-  TrustedRoots roots;                       // Level::strict: which of them
-  std::vector<std::string> readable_files;  // Level::standard: in folders that are hidden otherwise
-  std::vector<std::uint16_t> broker_ports;  // Level::standard: to be connected to, and announced
-  std::vector<std::uint16_t> other_ports;   // Level::standard: to be connected to
+  std::vector<std::string> environment;      // "NAME=value"
+  std::vector<SessionFile> files;            // Level::strict: to be written inside
+  TrustedRoots roots;                        // Level::strict: which of them
+  std::vector<std::string> readable_files;   // Level::standard: in folders that are hidden otherwise
+  std::vector<std::uint16_t> broker_ports;   // Level::standard: to be connected to, and announced
+  std::vector<std::uint16_t> other_ports;    // Level::standard: to be connected to
+  std::vector<std::uint16_t> without_token;  // Level::standard: of the broker's, that which asks for no token
 };
 
 Bytes encode(const Furnishing& furnishing);

@@ -92,9 +92,16 @@ Doors set_up_inner_network(const std::vector<std::uint16_t>& reached_ports) {
   doors.main = bound(SOCK_STREAM, INADDR_LOOPBACK, 0);
   doors.tokenless = bound(SOCK_STREAM, INADDR_LOOPBACK, 0);
   doors.redirected = bound(SOCK_STREAM, INADDR_LOOPBACK, 0);
-  if (redirect_connections(port_of(doors.redirected), kNames)) return doors;
+  doors.without_token = {port_of(doors.tokenless)};
+  if (redirect_connections(port_of(doors.redirected), kNames)) {
+    doors.without_token.push_back(port_of(doors.redirected));
+    return doors;
+  }
   doors.redirected.reset();
-  for (const std::uint16_t port : kWebPorts) doors.by_port.push_back(bound(SOCK_STREAM, INADDR_ANY, port));
+  for (const std::uint16_t port : kWebPorts) {
+    doors.by_port.push_back(bound(SOCK_STREAM, INADDR_ANY, port));
+    doors.without_token.push_back(port);
+  }
   return doors;
 }
 

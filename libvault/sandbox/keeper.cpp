@@ -204,6 +204,7 @@ class Keeper {
       readable_announcements_.reset(ends[0]);
       sent = {readable_announcements_.get()};
     }
+    without_token_ = doors_.without_token;
     channel_.send(kReady, Bytes{view_.working_directory_writable, static_cast<bool>(doors_.redirected)}, sent);
     doors_ = Doors();
     readable_announcements_.reset();
@@ -287,6 +288,8 @@ class Keeper {
     policy.announced_ports = furnishing.broker_ports;
     policy.other_ports = furnishing.other_ports;
     policy.announcements = announcements_.get();
+    policy.filters_of_agent = count_filters(::getpid()) + 1;
+    policy.without_token = strict() ? without_token_ : furnishing.without_token;
     return policy;
   }
 
@@ -412,6 +415,7 @@ class Keeper {
   std::vector<std::string> environment_;
   std::string temporary_;
   std::vector<FileIdentity> shared_sockets_;
+  std::vector<std::uint16_t> without_token_;
   UniqueFd announcements_;
   UniqueFd readable_announcements_;
   UniqueFd child_signals_;

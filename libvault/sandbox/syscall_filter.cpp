@@ -235,6 +235,12 @@ UniqueFd AgentFilter::enforce() const {
   throw_errno("filter system calls");
 }
 
+void mark_sub_agent() {
+  sock_filter allow[]{BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog program{1, allow};
+  if (::syscall(SYS_seccomp, kSetFilter, 0U, &program) != 0) throw_errno("mark a sub-agent");
+}
+
 void filter_broker() {
   // As on a kernel that does not have them: what a library tries first and can do without.
   Filter filter(SCMP_ACT_ERRNO(ENOSYS));

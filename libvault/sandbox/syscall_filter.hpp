@@ -23,6 +23,11 @@ class AgentFilter {
   Bytes program_;
 };
 
+/// For this process and whatever it starts: one filter more, which forbids nothing. It is how a session's connect
+/// supervisor tells a sub-agent's processes from its parent's, for they cannot be rid of it. The caller has given up
+/// new privileges. Throws Error(failed).
+void mark_sub_agent();
+
 /// For the broker: what an event loop needs. No program is started, no process but the one behind a descriptor that it
 /// already has is signalled, no AF_UNIX socket is made.
 void filter_broker();

@@ -156,6 +156,7 @@ sandbox::Furnishing furnishing_for(const Terms& terms, sandbox::Level level, con
   out.roots = {name(files.bundle()), name(files.ca()), name(files.java_truststore()), ca.file_name()};
   if (level != sandbox::Level::standard) return out;
   out.broker_ports = {broker.port(), broker.tokenless_proxy_port()};
+  out.without_token = {broker.tokenless_proxy_port()};
   for (const auto& reach : terms.reaches) {
     if (reach.host == kLoopback) out.other_ports.push_back(*reach.port);
   }

@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "sandbox/capabilities.hpp"
 #include "sandbox/landlock.hpp"
+#include "sandbox/syscall_filter.hpp"
 #include "session/exec.hpp"
 #include "session/terms.hpp"
 
@@ -172,6 +173,7 @@ void wall_off() {
   sandbox::Landlock rules(sandbox::access::kAll, sandbox::Landlock::Scope::sockets_and_signals);
   rules.allow("/", sandbox::access::kAll);
   rules.enforce();
+  sandbox::mark_sub_agent();
   sandbox::drop_capabilities({});
   const std::string parent = "/proc/" + std::to_string(::getppid()) + "/environ";
   const int opened = ::open(parent.c_str(), O_RDONLY | O_CLOEXEC);

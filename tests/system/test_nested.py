@@ -158,6 +158,12 @@ try:
     print("signal")
 except OSError:
     print("kept signal")
+import re, socket
+try:
+    socket.create_connection(("127.0.0.1", int(re.search("proxyPort=([0-9]+)", os.environ["JAVA_TOOL_OPTIONS"]).group(1))), 20)
+    print("a way without a token")
+except PermissionError:
+    print("kept token")
 print(os.environ["AGENTVAULT_TOKEN"])
 """
     OUTER = f"""
@@ -182,6 +188,7 @@ os.rename("still", "moved")
                 self.assertNotIn("READ", done.stdout)
                 for what in ("environ", "mem", "maps", "signal"):
                     self.assertIn("kept " + what, lines, done.stdout)
+                self.assertIn("a way without a token" if level == "off" else "kept token", lines, done.stdout)
                 tokens = [line for line in lines if line.strip().startswith("agv_")]
                 self.assertEqual(len(set(t.strip() for t in tokens)), 2, done.stdout)
                 self.assertTrue((folder / "moved").exists())

@@ -5,12 +5,13 @@ import pathlib
 import shutil
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
 
 import internet
-from harness import KEY, LIMIT, ROOT, Certificate, SystemTest, main
+from harness import KEY, LIMIT, PROGRAM, ROOT, Certificate, SystemTest, main
 
 API, SITE, FORGE = "api.vendor.example", "plain.site.example", "forge.example"
 BARE = ["env", "-i", "PATH=" + os.environ.get("PATH", "/usr/bin:/bin")]
@@ -64,6 +65,48 @@ class TransparentTest(SystemTest):
         self.assertEqual(len(site.requests), 4)
         denied = [e for e in self.v.events() if e["event"] == "decided" and e["decision"] == "deny"]
         self.assertIn(internet.address_of(SITE) + ":80", [e["path"] for e in denied])
+
+    SUB = """
+import base64, http.client, os, re, socket, sys, urllib.parse
+SITE, API = sys.argv[1:3]
+proxy = urllib.parse.urlsplit(os.environ["HTTP_PROXY"])
+java = int(re.search("proxyPort=([0-9]+)", os.environ.get("JAVA_TOOL_OPTIONS", "proxyPort=1")).group(1))
+def tried(connect, target="/d", **headers):
+    try:
+        connection = http.client.HTTPConnection(*connect, timeout=20)
+        connection.request("GET", target, headers={"Host": SITE, **headers})
+        return connection.getresponse().status
+    except OSError as error:
+        return type(error).__name__
+basic = "Basic " + base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+def all_ways():
+    server = socket.create_server(("127.0.0.1", 0))
+    own = socket.create_connection(server.getsockname(), 20)
+    return [tried((SITE, 80)), tried((socket.gethostbyname(SITE), 80)), tried(("127.0.0.1", java), f"http://{SITE}/j"),
+            tried((proxy.hostname, proxy.port), f"http://{SITE}/p", **{"Proxy-Authorization": basic})]
+print(all_ways(), flush=True)
+for line in sys.stdin:
+    print(all_ways(), flush=True)
+"""
+
+    def test_a_sub_agent_reaches_the_network_with_its_own_token_only(self):
+        site = self.upstream(address=internet.address_of(SITE), port=80, tls=False, name=SITE)
+        (self.project / "sub.py").write_text(self.SUB)
+        words = [sys.executable, "sub.py", SITE, API]
+        start = lambda *command: subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--share", PROGRAM, "--", *command), cwd=self.project,
+                                                  env=self.v.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        agent = start(*words)
+        self.assertEqual(agent.communicate(timeout=LIMIT)[0], "[200, 200, 200, 200]\n")
+        agent = start(PROGRAM, "exec", "--agent", "scout", "--", *words)
+        delegation = agent.stderr.readline().split()[2]
+        self.assertEqual(agent.stdout.readline(), "['PermissionError', 'PermissionError', 'PermissionError', 200]\n")
+        self.ok(self.v.run("revoke", "--token", delegation))
+        seen = len(site.requests)
+        out, err = agent.communicate("again\n", timeout=LIMIT)
+        self.assertEqual(out, "['PermissionError', 'PermissionError', 'PermissionError', 401]\n", err)
+        self.assertEqual(len(site.requests), seen)
+        chains = [e["chain"] for e in self.v.events() if e["event"] == "decided" and e["path"] == "/p" and e["decision"] == "allow"]
+        self.assertEqual(sorted(chains), [[], [delegation, "scout"]])
 
     def test_a_server_that_speaks_first_keeps_its_name(self):
         server = socket.create_server((internet.address_of(FORGE), 22))
