@@ -78,8 +78,10 @@ int run_inside(const Arguments& a) {
   const bool of_outer = a.isolation || a.egress || !a.write.empty() || !a.share.empty() || !a.reach.empty() ||
                         !a.publish.empty() || !a.ttl.empty() || !a.plan.empty();
   if (of_outer) {
-    throw Error(ErrorKind::usage, "isolation and egress are those of the session that this runs in",
-                "inside a session exec takes --with, --agent, --budget, --max-lifetime and -q");
+    throw Error(
+        ErrorKind::usage, "isolation, egress and plan are those of the session that this runs in",
+        "inside a session exec takes --with, --agent, --budget, --max-lifetime and -q; a sub-agent can declare a "
+        "plan itself");
   }
   session::NestedRequest request;
   request.environment = given_environment();

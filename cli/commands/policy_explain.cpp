@@ -20,6 +20,7 @@ constexpr std::size_t kMaxBody = std::size_t{16} << 20;
 struct Asked {
   net::Authority host;
   std::uint16_t port = 443;
+  bool tls = true;
   std::string target;  // path and query
 };
 
@@ -34,7 +35,7 @@ Asked parse_url(const std::string& url) {
   }
   std::string target = rest.substr(slash);
   if (!target.starts_with('/')) target.insert(0, 1, '/');
-  return {*authority, authority->port.value_or(tls ? 443 : 80), target};
+  return {*authority, authority->port.value_or(tls ? 443 : 80), tls, target};
 }
 
 http::Fields parse_headers(const Arguments& a) {
@@ -84,11 +85,12 @@ struct Verdict {
   policy::Effect effect = policy::Effect::deny;
   std::string reason;
   std::string rule;
+  std::string judged{};  // where it is not the request itself
 };
 
-Verdict judge(const policy::RuleSet& rules, const policy::Facts& facts) {
-  const auto decision = rules.decide(facts);
-  return {decision.effect, rules.explain(decision), decision.rule ? describe(rules.rules()[*decision.rule - 1]) : ""};
+Verdict verdict_of(const policy::RuleSet& rules, const policy::Decision& decision) {
+  return {decision.effect, rules.explain(decision), decision.rule ? describe(rules.rules()[*decision.rule - 1]) : "",
+          ""};
 }
 
 Verdict judge_credential(const store::CredentialRow& row, const session::Governance& governance, policy::Facts facts,
@@ -99,27 +101,36 @@ Verdict judge_credential(const store::CredentialRow& row, const session::Governa
     return {policy::Effect::deny, "the agent is not granted " + row.name, ""};
   if (!binding.covers(facts.path)) return {policy::Effect::deny, "the path is not under " + binding.base, ""};
   const policy::RuleSet rules(policy::rules_for(agent, row.name, binding.rules));
-  const auto content =
-      has_body ? policy::Content(fields, &body, rules.questions(facts.method, facts.path)) : policy::Content();
   facts.credential = row.name;
-  facts.content = &content;
-  auto verdict = judge(rules, facts);
-  const std::string slashed = http::with_slashes(std::string(facts.path));
-  facts.path = slashed;
-  auto other = judge(rules, facts);
+  const auto judge = [&](std::string_view path) {
+    const auto content =
+        has_body ? policy::Content(fields, &body, rules.questions(facts.method, path)) : policy::Content();
+    auto reading = facts;
+    reading.path = path;
+    reading.content = &content;
+    return verdict_of(rules, rules.decide(reading));
+  };
+  auto verdict = judge(facts.path);
+  auto other = judge(http::with_slashes(std::string(facts.path)));
   return !other.rule.empty() && other.effect > verdict.effect ? other : verdict;
 }
 
-Verdict judge_egress(const session::Governance& governance, const Asked& asked, policy::Facts facts) {
+/// Over TLS nobody looks into it: then the tunnel is what is judged.
+Verdict judge_egress(const session::Governance& governance, const Asked& asked, policy::Facts facts,
+                     const std::string& body, const http::Fields& fields, bool has_body) {
   const auto* agent = governance.agent ? &*governance.agent : nullptr;
   const auto egress = agent != nullptr && agent->egress ? *agent->egress : policy::Egress();
   if (!egress.permits(asked.host.host, asked.port)) return {policy::Effect::deny, "egress is " + egress.text(), ""};
   const policy::RuleSet rules(policy::rules_for(agent, "", {}));
-  const policy::Content content;
+  const auto content =
+      has_body ? policy::Content(fields, &body, rules.questions(facts.method, facts.path)) : policy::Content();
   facts.content = &content;
-  auto verdict = judge(rules, facts);
-  if (!verdict.rule.empty() && verdict.effect != policy::Effect::allow) return verdict;
-  return {policy::Effect::allow, "egress " + egress.text(), ""};
+  auto verdict = verdict_of(rules, asked.tls ? rules.decide_tunnel(facts) : rules.decide(facts));
+  if (verdict.rule.empty() || verdict.effect == policy::Effect::allow) {
+    verdict = {policy::Effect::allow, "egress " + egress.text(), ""};
+  }
+  if (asked.tls) verdict.judged = "CONNECT " + net::bracketed(asked.host.host) + ":" + std::to_string(asked.port);
+  return verdict;
 }
 
 }  // namespace
@@ -151,14 +162,20 @@ int run_policy_explain(const Arguments& a) {
   facts.fields = &fields;
   facts.body_size = body.size();
   facts.time = policy::LocalTime::of(std::chrono::system_clock::now());
-  const auto verdict = row != nullptr ? judge_credential(*row, governance, facts, body, fields, has_body)
-                                      : judge_egress(governance, asked, facts);
+  const auto judge = [&] {
+    return row != nullptr ? judge_credential(*row, governance, facts, body, fields, has_body)
+                          : judge_egress(governance, asked, facts, body, fields, has_body);
+  };
+  const auto verdict = judge();
+  facts.history.first_host = facts.history.first_path = true;
+  const auto at_first = judge().effect;
   print_record({{"decision", std::string(name_of(verdict.effect))},
+                {"at first", std::string(name_of(at_first))},
                 {"reason", verdict.reason},
                 {"rule", verdict.rule},
                 {"credential", row != nullptr ? row->name : ""},
                 {"policy", governance.source()},
-                {"judged", a.method + " " + facts.host.data() + target.text()}},
+                {"judged", verdict.judged.empty() ? a.method + " " + asked.host.host + target.text() : verdict.judged}},
                a.json);
   return verdict.effect == policy::Effect::deny ? Error(ErrorKind::denied, "").exit_code() : 0;
 }

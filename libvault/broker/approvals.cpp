@@ -1,5 +1,7 @@
 #include "broker/approvals.hpp"
 
+#include <algorithm>
+
 #include "base/crypto.hpp"
 #include "base/encoding.hpp"
 #include "base/text.hpp"
@@ -22,6 +24,11 @@ std::string rule_key(const Request& request, const std::string& rule) {
   key.text("").text(request.credential()).text(request.head.method).text(request.upstream.authority());
   key.text(request.target.path);
   return hex(sha256(key.bytes()));
+}
+
+std::string holder_of(const Request& request) {
+  const auto delegations = request.token ? request.token->delegations() : std::vector<std::string>();
+  return delegations.empty() ? std::string() : delegations.front();
 }
 
 Question question_of(const Request& request, const std::string& rule, std::chrono::seconds patience) {
@@ -55,12 +62,16 @@ Approvals::~Approvals() {
 
 std::optional<std::string> Approvals::ask(const Request& request, const std::string& rule,
                                           std::chrono::seconds patience, Answer answer) {
-  if (pending_.size() >= kMostPending) return std::nullopt;
+  const auto holder = holder_of(request);
+  const auto own =
+      std::count_if(pending_.begin(), pending_.end(), [&](const auto& entry) { return entry.second.holder == holder; });
+  if (static_cast<std::size_t>(own) >= kMostPending || pending_.size() >= kMostOfAll) return std::nullopt;
   auto question = question_of(request, rule, patience);
   const std::string id = question.id;
   if (pending_.contains(id)) return std::nullopt;
   const auto timer = reactor_.after(patience, [this, id] { settle(id, Verdict::timed_out); });
-  pending_.emplace(id, Pending{std::move(question), &request, rule_key(request, rule), timer, std::move(answer)});
+  pending_.emplace(id,
+                   Pending{std::move(question), &request, holder, rule_key(request, rule), timer, std::move(answer)});
   if (tell_) tell_(pending_.size());
   return id;
 }

@@ -37,7 +37,9 @@ class Approvals {
  public:
   enum class Verdict { approved, denied, timed_out };
   using Answer = std::function<void(Verdict)>;
+  /// Of one sub-agent with all that it has handed on, or of the session; and of all together.
   static constexpr std::size_t kMostPending = 64;
+  static constexpr std::size_t kMostOfAll = 256;
 
   explicit Approvals(net::Reactor& reactor) : reactor_(reactor) {}
   ~Approvals();
@@ -65,6 +67,7 @@ class Approvals {
   struct Pending {
     Question question;
     const Request* request;  // whose owner withdraws it before it goes
+    std::string holder;
     std::string rule_key;
     net::Reactor::TimerId timer;
     Answer answer;

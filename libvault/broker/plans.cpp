@@ -5,7 +5,12 @@
 namespace agentvault::broker {
 
 bool Plans::add(std::vector<std::string> delegations, std::vector<policy::Rule> steps) {
-  if (plans_.size() >= kMostPlans) return false;
+  const auto holder = [](const std::vector<std::string>& chain) {
+    return chain.empty() ? std::string() : chain.front();
+  };
+  const auto own = std::count_if(plans_.begin(), plans_.end(),
+                                 [&](const Plan& plan) { return holder(plan.delegations) == holder(delegations); });
+  if (static_cast<std::size_t>(own) >= kMostPlans) return false;
   plans_.push_back({std::move(delegations), policy::RuleSet(std::move(steps))});
   return true;
 }

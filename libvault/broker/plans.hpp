@@ -13,6 +13,7 @@ namespace agentvault::broker {
 
 class Plans {
  public:
+  /// Of one sub-agent with all that it has handed on, or of the session: none can use up another one's.
   static constexpr std::size_t kMostPlans = 64;
 
   /// False: there are too many. `delegations`: of the token that it was declared with, the outermost first.

@@ -12,6 +12,8 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 }  // namespace
 
 std::string folded_key(std::string_view key) {
+  // For some readers it ends there.
+  key = key.substr(0, key.find('\0'));
   std::string out;
   out.reserve(key.size());
   for (std::size_t at = 0; at < key.size();) {

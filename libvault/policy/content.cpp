@@ -250,9 +250,21 @@ bool has_fields(const http::Fields& head) {
   return type.empty() || type == kForm || type == "multipart/form-data" || is_json(type);
 }
 
+namespace {
+
+/// "%u0061" is a letter to some.
+bool is_percent_encoded(std::string_view text) {
+  for (auto at = text.find('%'); at != std::string_view::npos; at = text.find('%', at + 1)) {
+    if (text.size() < at + 3 || !unhex(lower(text.substr(at + 1, 2)))) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::string_view text) {
   // ';' separates fields for some servers and not for others.
-  if (text.find(';') != std::string_view::npos) return std::nullopt;
+  if (text.find(';') != std::string_view::npos || !is_percent_encoded(text)) return std::nullopt;
   std::map<std::string, std::vector<std::string>> fields;
   for (const auto part : split(text, '&')) {
     if (part.empty()) continue;

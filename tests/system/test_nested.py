@@ -6,9 +6,39 @@ import subprocess
 import sys
 import urllib.parse
 
-from harness import LIMIT, PROGRAM, SystemTest, main, wait_for
+from harness import LIMIT, PROGRAM, ROOT, SystemTest, main, wait_for
+
+sys.path.insert(0, str(ROOT / "tests/unit"))
+from make_token_vectors import cbor, mac, text  # noqa: E402
 
 CHILD = "import os,json;print(json.dumps(dict(os.environ)))"
+
+
+def decoded(data, at=0):
+    """One CBOR value of the kinds that a token has, and where it ends."""
+    major, size, at = data[at] >> 5, data[at] & 31, at + 1
+    if size > 23:
+        extra = 1 << (size - 24)
+        size, at = int.from_bytes(data[at:at + extra]), at + extra
+    if major == 0:
+        return size, at
+    if major == 4:
+        items = []
+        for _ in range(size):
+            item, at = decoded(data, at)
+            items.append(item)
+        return items, at
+    return data[at:at + size] if major == 2 else data[at:at + size].decode(), at + size
+
+
+def token_with(token, *caveats):
+    """Attenuated by hand, as anybody can who has read schemas/token.md."""
+    body = token.removeprefix("agv_")
+    *rest, had, tag = decoded(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))[0]
+    for caveat in caveats:
+        tag = mac(tag, cbor(caveat))
+    return text(cbor([*rest, [*had, *caveats], tag]))
+
 
 class NestedTest(SystemTest):
     def setUp(self):
@@ -100,6 +130,33 @@ class NestedTest(SystemTest):
         self.assertEqual(self.inside(s.environment, "-q", "--", "/no/such/program").returncode, 127)
         self.refused(self.v.run("exec", "--budget", "3", "--", "true"), 2, "--budget is for an exec inside a session", "policy")
         self.assertEqual(self.inside(s.environment, "-q", "--with", "api,other", "--", "true").returncode, 0)
+
+    def test_numbers_are_whole_ones(self):
+        s = self.session(self.v)
+        for option in ("--budget", "--depth"):
+            for bad in ("-1", "99999999999999999999", "1.5", "x", ""):
+                self.refused(self.v.run("token", "attenuate", option, bad, env={"AGENTVAULT_TOKEN": s.token}), 2, "whole number")
+        self.assertIn("whole number", self.inside(s.environment, "--budget", "-1", "--", "true").stderr)
+
+    def test_what_the_agents_budget_refuses_costs_a_token_nothing(self):
+        policy = self.folder / "policy.toml"
+        policy.write_text("version = 1\n[agents.default.budget]\nrequests_per_day = 2\n")
+        self.ok(self.v.run("policy", "apply", policy))
+        s = self.session(self.v)
+        a, _ = self.environment_of(s.environment, "--budget", "4")
+        spend = lambda: s.request("GET", "/api/x", token=a["API_KEY"])[0]
+        self.assertEqual([spend() for _ in range(6)], [200, 200, 429, 429, 429, 429])
+        policy.write_text("version = 1\n[agents.default.budget]\nrequests_per_day = 9\n")
+        self.ok(self.v.run("policy", "apply", policy))
+        self.assertEqual([spend() for _ in range(3)], [200, 200, 403])
+
+    def test_nobody_spends_the_budget_of_a_sibling(self):
+        s = self.session(self.v)
+        b, line = self.environment_of(s.environment, "--budget", "2")
+        c, _ = self.environment_of(s.environment)
+        forged = token_with(c["API_KEY"], [5, bytes.fromhex(line.split()[2])], [7, 1000])
+        self.assertEqual([s.request("GET", "/api/x", token=forged)[0] for _ in range(3)], [200] * 3)
+        self.assertEqual([s.request("GET", "/api/x", token=b["API_KEY"])[0] for _ in range(3)], [200, 200, 403])
 
     def test_git_keeps_its_configuration_with_a_narrower_token(self):
         s = self.session(self.v)

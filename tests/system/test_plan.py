@@ -87,6 +87,28 @@ class PlanTest(SystemTest):
         self.refused(self.v.run("exec", "--plan", self.file, "--", "true"), 2, "plan.toml:3:1: unknown key colour", "agentvault-exec")
         self.refused(self.v.run("exec", "--plan", self.folder / "none", "--", "true"), 3, "there is no file")
 
+    def test_a_plan_that_is_hard_to_read_harms_nobody(self):
+        s = self.session(self.v)
+        token = self.ok(self.v.run("token", "attenuate", "--credential", "api", "--method", "GET", env={"AGENTVAULT_TOKEN": s.token})).out.strip()
+        for text in ('version = 1\n[[steps]]\nbody = { "/n" = [1234567890123456789] }\n', "version = 1\n[" + ".".join(["a"] * 30_000) + "]\n",
+                     "version = 1\nx = " + "[" * 30_000, 'version = 1\n[[steps]]\nbody = { "/m/999999999" = ["x"] }\n'):
+            status, _, body = self.declare(s, token, text)
+            self.assertEqual((status, json.loads(body)["error"]["code"]), (400, "bad_plan"), text[:50])
+            file = self.folder / "bad.toml"
+            file.write_text(text)
+            self.refused(self.v.run("exec", "--plan", file, "--", "true"), 2, "bad.toml:")
+        self.assertEqual(s.request("GET", "/api/x")[0], 200)
+
+    def test_a_sub_agent_cannot_use_up_the_plans_of_others(self):
+        s = self.session(self.v)
+        sub = lambda token: self.ok(self.v.run("token", "attenuate", env={"AGENTVAULT_TOKEN": token})).out.strip()
+        one, other = sub(s.token), sub(s.token)
+        for _ in range(64):
+            self.assertEqual(self.declare(s, sub(one))[0], 201)
+        self.assert_error(self.declare(s, one), 403, "too_many_plans")
+        for token in (other, s.token):
+            self.assertEqual(self.declare(s, token)[0], 201)
+
 
 if __name__ == "__main__":
     main()

@@ -214,6 +214,25 @@ reach = ["5432"]
         self.assertEqual(explain("POST", self.u.url + "/x", "--body-file", body, "--content-type", "text/plain")[0], 4)
         code, told = explain("GET", "https://elsewhere.example/")
         self.assertEqual((code, told["reason"]), (4, "egress is brokered"))
+        # Of a tunnel only the host is known, and a rule may ask only at first.
+        self.trust("""version = 1
+[agents.default]
+egress = "open"
+[[agents.default.rules]]
+effect = "allow"
+credential = "api"
+approve_when = { first = ["path"] }
+[[agents.default.rules]]
+effect = "deny"
+methods = ["POST"]
+hosts = ["a.example", "b.example"]
+""")
+        code, told = explain("GET", "https://a.example/")
+        self.assertEqual((code, told["judged"]), (4, "CONNECT a.example:443"))
+        code, told = explain("GET", "http://b.example/")
+        self.assertEqual((code, told["judged"]), (0, "GET b.example/"))
+        code, told = explain("GET", self.u.url + "/x")
+        self.assertEqual((code, told["decision"], told["at first"]), (0, "allow", "approve"))
         self.refused(self.in_project("policy", "explain", "GET", "x"), 2, "not a URL", "https://host/path")
         self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/a//x"), 2, "the broker refuses this path")
         self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/", "--credential", "no"), 3, "no credential named")
@@ -261,6 +280,16 @@ body    = { "/model" = ["small-*"], "/max_tokens" = { max = 100, optional = true
         self.assertEqual(len(self.u.requests), seen)
         self.assertIn(b" 200 ", s.raw(chunked + b"a\r\n{\"model\": \r\n9\r\n\"small-1\"\r\n1\r\n}\r\n0\r\n\r\n").split(b"\r\n")[0])
         self.assertEqual(self.u.requests[-1]["body"], b'{"model": "small-1"}')
+
+    def test_a_method_that_a_field_names(self):
+        self.trust(ALLOW_A.replace('[[', '[[agents.default.rules]]\neffect = "allow"\nmethods = ["POST"]\n[[', 1))
+        s = self.session_in(self.project)
+        form = [("Content-Type", "application/x-www-form-urlencoded")]
+        self.assertEqual(s.request("POST", "/api/x", headers=form, body=b"a=1")[0], 200)
+        seen = len(self.u.requests)
+        for target, body in (("/x", b"_method=DELETE"), ("/x", b"a=1&%5Fmethod=delete"), ("/x?_method=DELETE", b"a=1"), ("/x?_method=PUT", b"")):
+            self.assert_error(s.request("POST", "/api" + target, headers=form, body=body), 403, "policy_denied")
+        self.assertEqual(len(self.u.requests), seen)
 
     def test_large_bodies_count_against_the_request_where_a_rule_asks(self):
         self.trust("""
@@ -577,6 +606,24 @@ isolation = "off"
         for bad in ("always GET api /x", "never", "never GET", "never GET api x"):
             self.refused(self.v.run("policy", "prove", policy, bad), 2, "", "never DELETE github")
         self.refused(self.v.run("policy", "prove", policy, "never GET nobody /x"), 3, "no credential, and no preset")
+
+    def test_learn_proposes_no_more_than_was_done(self):
+        """Whatever an agent calls things."""
+        self.trust('version = 1\n[agents.default]\n[[agents.default.rules]]\neffect = "allow"\n')
+        s = self.session_in(self.project)
+        for method, path in (("GET", "/safe/**"), ("GET", "/u/*"), ("*", "/x"), ("get", "/y"), ("GET", "/fine")):
+            self.assertIn(s.request(method, "/api" + path)[0], (200, 501), path)  # the stand-in does not know all of them
+        s.raw(b"CONNECT open:443 HTTP/1.1\r\nHost: open:443\r\nProxy-Authorization: Bearer " + s.token.encode() + b"\r\n\r\n")
+        s.stop()
+        text = self.ok(self.v.run("policy", "learn")).out
+        policy = tomllib.loads(text)["agents"]["default"]
+        self.assertEqual([(rule["methods"], rule["paths"]) for rule in policy["rules"]], [(["GET"], ["/fine"])])
+        self.assertEqual(policy["egress"], ["open:443"])
+        self.assertEqual(text.count("# left out, a rule would allow more: api "), 4, text)
+        self.trust(text)
+        shown = self.ok(self.in_project("policy", "show")).out
+        self.assertNotIn("open\n", shown)
+        self.assertEqual(self.in_project("policy", "explain", "GET", "https://evil.example/").code, 4)
 
     def test_learn_proposes_what_would_have_been_enough(self):
         self.refused(self.v.run("policy", "learn"), 3, "no log of a session yet")

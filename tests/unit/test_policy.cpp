@@ -82,6 +82,7 @@ TEST_CASE("body fields: what cannot be told fails rules that allow, and matches 
            R"({"model":"gpt-5-mini","Model":"gpt-5"})",  // some readers fold case
            R"({"Model":"gpt-5-mini"})",
            R"({"MODEL":"x"})",
+           R"({"model\u0000":"x"})",
            R"({"model":1})",
            R"({"model":null})",
            R"({"model":["o4-x"]})",
@@ -192,6 +193,9 @@ TEST_CASE("query, headers and form: one value is an answer, two are none") {
   CHECK(ask(denied, "state[=closed"));
   CHECK(ask(denied, "state%00x=closed"));
   CHECK_FALSE(ask(query, "state=open;x=1"));
+  CHECK_FALSE(ask(query, "state=open&%u0073tate=closed"));
+  CHECK_FALSE(ask(query, "state=open&sta%te=1"));
+  CHECK(ask(denied, "%u0073tate=closed"));
   CHECK_FALSE(ask(query, ""));
   CHECK(ask(denied, "state=closed"));
   CHECK(ask(denied, "state=open&state=closed"));
