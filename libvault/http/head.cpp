@@ -31,6 +31,8 @@ std::variant<Incomplete, Malformed, std::string_view> cut_head(std::string_view 
   return Incomplete{};
 }
 
+constexpr const char* kFraming[]{"content-length", "transfer-encoding"};
+
 std::string_view take_line(std::string_view& text) {
   const auto end = text.find("\r\n");
   const auto line = text.substr(0, end);
@@ -49,7 +51,17 @@ bool exactly_chunked(const Fields& fields) {
   return fields.count("transfer-encoding") == 1 && equal_ignoring_case(*fields.find("transfer-encoding"), "chunked");
 }
 
+/// Programs behind a gateway (CGI, RFC 3875) read _ as -.
+bool is_framing_in_disguise(const Field& field) {
+  return std::any_of(std::begin(kFraming), std::end(kFraming), [&](const char* name) {
+    return same_field_name(field.name, name) && !equal_ignoring_case(field.name, name);
+  });
+}
+
 std::optional<Malformed> judge_framing(RequestHead& head) {
+  const auto& all = head.fields.list();
+  if (std::any_of(all.begin(), all.end(), is_framing_in_disguise))
+    return Malformed{400, "a field that some servers read as framing"};
   const bool has_length = head.fields.has("content-length");
   if (head.fields.has("transfer-encoding")) {
     if (has_length) return Malformed{400, "both Content-Length and Transfer-Encoding"};

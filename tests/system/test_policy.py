@@ -613,7 +613,7 @@ isolation = "off"
         s = self.session_in(self.project)
         for method, path in (("GET", "/safe/**"), ("GET", "/u/*"), ("*", "/x"), ("get", "/y"), ("GET", "/fine")):
             self.assertIn(s.request(method, "/api" + path)[0], (200, 501), path)  # the stand-in does not know all of them
-        s.raw(b"CONNECT open:443 HTTP/1.1\r\nHost: open:443\r\nProxy-Authorization: Bearer " + s.token.encode() + b"\r\n\r\n")
+        s.tunnel("open:443")[1].close()
         s.stop()
         text = self.ok(self.v.run("policy", "learn")).out
         policy = tomllib.loads(text)["agents"]["default"]

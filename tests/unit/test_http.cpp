@@ -107,6 +107,10 @@ TEST_CASE("ambiguous lengths are refused") {
   CHECK(refused("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n") == 400);
   CHECK(good(parse_request_head(with("Transfer-Encoding: Chunked\r\n")))->framing.kind == Framing::Kind::chunked);
   CHECK(good(parse_request_head(with("Content-Length: 007\r\n")))->framing.length == 7);
+  for (const char* field : {"Content_Length: 3", "transfer_encoding: chunked", "Transfer_Encoding: x"}) {
+    INFO(field);
+    CHECK(refused(with("Content-Length: 5\r\n" + std::string(field) + "\r\n")) == 400);
+  }
 }
 
 TEST_CASE("request lines are strict") {
