@@ -36,14 +36,15 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
   if (std::filesystem::exists(a.paths_of_vault().database())) {
     for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
       auto binding = provider::Binding::from_json(row.binding);
-      services[row.name] = {{row.name, binding.origin.host, binding.opaque_slashes}, std::move(binding.rules)};
+      services[row.name] = {{row.name, binding.origin.host, binding.base, binding.opaque_slashes},
+                            std::move(binding.rules)};
     }
   }
   const auto presets = provider::Presets::load(provider::preset_folder());
   const auto add = [&](const std::string& name) {
     const auto* preset = presets.find(name);
     const auto binding = preset != nullptr ? preset->binding : provider::Binding();
-    services.insert({name, {{name, binding.origin.host, binding.opaque_slashes}, binding.rules}});
+    services.insert({name, {{name, binding.origin.host, binding.base, binding.opaque_slashes}, binding.rules}});
   };
   for (const auto* document : documents) {
     for (const auto& agent : document->agents) {
@@ -51,6 +52,8 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
       for (const auto& rule : agent.rules) std::for_each(rule.credentials.begin(), rule.credentials.end(), add);
     }
   }
+  // Rules that name no credential are about any.
+  if (services.empty()) services.insert({"any", {{"any", "", "", false}, {}}});
   return services;
 }
 
@@ -255,14 +258,16 @@ int run_policy_prove(const Arguments& a) {
   }
   std::vector<Record> records;
   bool complete = true;
-  for (const auto& agent : file.document.agents) {
+  std::set<std::string> names{session::kDefaultAgent};
+  for (const auto& agent : file.document.agents) names.insert(agent.name);
+  for (const auto& name : names) {
     for (const auto& [credential, service] : services) {
       if (claim.credential != "*" && claim.credential != credential) continue;
-      const auto comparison = policy::permitted(rules_of(&agent, agent.name, credential, service), claim.region,
-                                                claim.asked, service.place);
+      const auto comparison = policy::permitted(rules_of(file.document.find(name), name, credential, service),
+                                                claim.region, claim.asked, service.place);
       complete = complete && comparison.complete;
       for (const auto& found : comparison.widened) {
-        records.push_back({{"agent", agent.name},
+        records.push_back({{"agent", name},
                            {"credential", credential},
                            {"is", word(found.after)},
                            {"example", found.example.text()},

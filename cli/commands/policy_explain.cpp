@@ -120,7 +120,7 @@ Verdict judge_egress(const session::Governance& governance, const Asked& asked, 
                      const std::string& body, const http::Fields& fields, bool has_body) {
   const auto* agent = governance.agent ? &*governance.agent : nullptr;
   const auto egress = agent != nullptr && agent->egress ? *agent->egress : policy::Egress();
-  if (!egress.permits(asked.host.host, asked.port)) return {policy::Effect::deny, "egress is " + egress.text(), ""};
+  if (!egress.opens(asked.host.host, asked.port)) return {policy::Effect::deny, "egress is " + egress.text(), ""};
   const policy::RuleSet rules(policy::rules_for(agent, "", {}));
   const auto content =
       has_body ? policy::Content(fields, &body, rules.questions(facts.method, facts.path)) : policy::Content();

@@ -85,7 +85,7 @@ std::size_t Admission::wanted_body(const Request& request) const {
     if (accepts(*grant, provider::Place::Kind::path)) return grant->rules.asks_for_body();
     return meters_models(context_.session, request, *grant) || asks(grant->rules);
   };
-  const bool may_name_method = request.head.method == "POST" && policy::is_form(request.head.fields);
+  const bool may_name_method = request.head.method == "POST" && policy::may_be_form(request.head.fields);
   const bool asked = may_name_method || context_.session.plans().any_asks_for_body() ||
                      asks(context_.session.bare_rules()) ||
                      std::any_of(request.candidates.begin(), request.candidates.end(), grant_asks);

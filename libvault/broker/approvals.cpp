@@ -70,8 +70,8 @@ std::optional<std::string> Approvals::ask(const Request& request, const std::str
   const std::string id = question.id;
   if (pending_.contains(id)) return std::nullopt;
   const auto timer = reactor_.after(patience, [this, id] { settle(id, Verdict::timed_out); });
-  pending_.emplace(id,
-                   Pending{std::move(question), &request, holder, rule_key(request, rule), timer, std::move(answer)});
+  pending_.emplace(
+      id, Pending{std::move(question), &request, holder, rule_key(request, rule), policy_, timer, std::move(answer)});
   if (tell_) tell_(pending_.size());
   return id;
 }
@@ -92,7 +92,7 @@ std::vector<Question> Approvals::pending() const {
 bool Approvals::answer(const std::string& id, bool approved, std::chrono::seconds standing) {
   const auto found = pending_.find(id);
   if (found == pending_.end()) return false;
-  if (approved && standing.count() > 0) {
+  if (approved && standing.count() > 0 && found->second.policy == policy_) {
     const auto now = net::boot_time();
     std::erase_if(standing_, [&](const auto& entry) { return entry.second <= now; });
     if (standing_.size() < kMostStanding) standing_[found->second.rule_key] = now + standing;

@@ -61,7 +61,11 @@ class Approvals {
   bool answer(const std::string& id, bool approved, std::chrono::seconds standing);
   /// Whether a standing approval covers the request.
   bool covers(const Request& request, const std::string& rule) const;
-  void forget_standing() { standing_.clear(); }
+  /// The policy is another one: what was approved for longer, or is asked, was so under the old one.
+  void forget_standing() {
+    standing_.clear();
+    ++policy_;
+  }
 
  private:
   struct Pending {
@@ -69,6 +73,7 @@ class Approvals {
     const Request* request;  // whose owner withdraws it before it goes
     std::string holder;
     std::string rule_key;
+    std::uint64_t policy;
     net::Reactor::TimerId timer;
     Answer answer;
   };
@@ -77,6 +82,7 @@ class Approvals {
   net::Reactor& reactor_;
   std::map<std::string, Pending> pending_;
   std::map<std::string, net::BootTime> standing_;  // until when
+  std::uint64_t policy_ = 0;                       // counts their changes
   std::function<void(std::size_t)> tell_;
 };
 

@@ -36,7 +36,7 @@ std::string judged_path(const Request& request) {
 policy::Content content_of(const Request& request, const policy::RuleSet& rules, const http::Fields& fields,
                            const std::string& path) {
   if (!request.has_body() && !request.websocket) return {};
-  if (!rules.asks_for_body() && !policy::is_form(fields)) return {};
+  if (!rules.asks_for_body() && !policy::may_be_form(fields)) return {};
   const policy::Questions questions = rules.questions(request.head.method, path);
   return {fields, request.collected ? &request.body : nullptr, questions};
 }

@@ -206,7 +206,7 @@ std::pair<std::string, std::string> gemini_target(const std::string& path) {
 /// ".../deployments/NAME/...": what Azure obeys, whatever the body says.
 std::string deployment_of(const std::string& path) {
   constexpr std::string_view folder = "/deployments/";
-  const auto at = path.find(folder);
+  const auto at = lower(path).find(folder);
   if (at == std::string::npos) return {};
   const auto rest = path.substr(at + folder.size());
   return rest.substr(0, rest.find('/'));

@@ -41,15 +41,29 @@ Decision decide(const RuleSet& rules, const Example& example, const Place& place
   return other.rule && other.effect > decision.effect ? other : decision;
 }
 
+bool is_under(const std::string& path, const std::string& base) {
+  return path.starts_with(base) && (path.size() == base.size() || path[base.size()] == '/');
+}
+
+/// Its paths are told from others.
+std::vector<Rule> base_of(const Place& place) {
+  Rule rule;
+  for (const char* rest : {"", "/**"}) {
+    if (auto pattern = http::PathPattern::parse(place.base + rest)) rule.paths.push_back(std::move(*pattern));
+  }
+  return place.base.empty() ? std::vector<Rule>() : std::vector<Rule>{rule};
+}
+
 /// In any reading.
 bool describes(const RuleSet& claim, const Example& example, const Place& place) {
   return decide_reading(claim, example, place, example.path).rule ||
          (place.opaque_slashes && decide_reading(claim, example, place, http::with_slashes(example.path)).rule);
 }
 
-std::vector<const Rule*> pointers(const std::vector<Rule>& first, const std::vector<Rule>& second) {
+std::vector<const Rule*> pointers(const std::vector<Rule>& first, const std::vector<Rule>& second,
+                                  const std::vector<Rule>& third = {}) {
   std::vector<const Rule*> all;
-  for (const auto* rules : {&first, &second}) {
+  for (const auto* rules : {&first, &second, &third}) {
     for (const auto& rule : *rules) all.push_back(&rule);
   }
   return all;
@@ -62,7 +76,9 @@ Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& a
   const RuleSet new_rules(after);
   Comparison out;
   std::set<std::tuple<std::size_t, Effect, Effect>> seen;
-  out.complete = each_example(pointers(before, after), place.opaque_slashes, [&](const Example& example) {
+  const auto base = base_of(place);
+  out.complete = each_example(pointers(before, after, base), place.opaque_slashes, [&](const Example& example) {
+    if (!is_under(example.path, place.base)) return;
     const auto was = decide(old_rules, example, place);
     const auto is = decide(new_rules, example, place);
     if (is.effect >= was.effect || !seen.insert({is.rule.value_or(0), was.effect, is.effect}).second) return;
@@ -77,8 +93,9 @@ Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool ask
   const RuleSet region(claimed);
   Comparison out;
   std::set<std::pair<std::size_t, Effect>> seen;
-  out.complete = each_example(pointers(rules, claimed), place.opaque_slashes, [&](const Example& example) {
-    if (!describes(region, example, place)) return;
+  const auto base = base_of(place);
+  out.complete = each_example(pointers(rules, claimed, base), place.opaque_slashes, [&](const Example& example) {
+    if (!is_under(example.path, place.base) || !describes(region, example, place)) return;
     const auto is = decide(set, example, place);
     if (is.effect == Effect::deny || (is.effect == Effect::approve && !asked)) return;
     if (!seen.insert({is.rule.value_or(0), is.effect}).second) return;
@@ -91,7 +108,7 @@ namespace {
 
 /// What is open, rules can take away.
 Effect effect_of(const Reach& reach, const Decision& decision, const std::string& host, std::uint16_t port) {
-  if (!reach.egress.permits(host, port)) return Effect::deny;
+  if (!reach.egress.opens(host, port)) return Effect::deny;
   return decision.rule ? decision.effect : Effect::allow;
 }
 
@@ -105,28 +122,36 @@ Decision tunnel(const RuleSet& rules, const std::string& host) {
 /// One host for each that is named, one below each that stands for several, and one that nobody names; each at ports
 /// that are named, and at others.
 std::vector<std::pair<std::string, std::uint16_t>> telling_hosts(const Reach& before, const Reach& after) {
-  std::set<std::string> hosts;
-  std::vector<std::uint16_t> ports{443, 80, 22};
-  const auto add = [&](std::string_view host) {
-    const auto at = host.find('.');
-    hosts.insert(host.starts_with("*.") ? "below" + std::string(host.substr(at)) : std::string(host));
-  };
+  constexpr std::uint16_t unnamed_port = 49'151;
+  std::set<std::string> listed;  // "*.example.net" as ".example.net"
+  std::vector<std::uint16_t> ports{443, 80, 22, unnamed_port};
   for (const auto* reach : {&before, &after}) {
     for (const auto& host : reach->egress.hosts()) {
-      add(host.host.starts_with('.') ? "*" + host.host : host.host);
+      listed.insert(host.host);
       if (host.port) ports.push_back(*host.port);
     }
     for (const auto& rule : reach->rules) {
-      for (const auto& host : rule.hosts) add(host);
+      for (const auto& host : rule.hosts) listed.insert(host.starts_with("*.") ? host.substr(1) : host);
     }
   }
-  // Longer than all of them.
-  std::string unnamed = "any.example";
-  for (const auto& host : hosts) {
-    if (unnamed.ends_with(host.substr(host.find('.') + 1)))
-      unnamed = "elsewhere-" + std::to_string(hosts.size()) + ".invalid";
+  // A name below `suffix` that nothing longer than it is about.
+  const auto fresh_below = [&](const std::string& suffix) {
+    for (int number = 0;; ++number) {
+      const std::string name = (number == 0 ? "any" : "any" + std::to_string(number)) + suffix;
+      const bool taken = std::any_of(listed.begin(), listed.end(), [&](const auto& entry) {
+        return entry == name || (entry.starts_with('.') && entry.size() > suffix.size() && name.ends_with(entry));
+      });
+      if (!taken) return name;
+    }
+  };
+  std::set<std::string> hosts;
+  for (const auto& entry : listed) hosts.insert(entry.starts_with('.') ? fresh_below(entry) : entry);
+  std::string top = ".example";
+  for (int number = 1;
+       std::any_of(listed.begin(), listed.end(), [&](const auto& e) { return ("any" + top).ends_with(e); }); ++number) {
+    top = ".example" + std::to_string(number);
   }
-  hosts.insert(unnamed);
+  hosts.insert(fresh_below(top));
   std::vector<std::pair<std::string, std::uint16_t>> out;
   for (const auto& host : hosts) {
     for (const auto port : ports) out.emplace_back(host, port);
@@ -148,7 +173,7 @@ Comparison reach_widenings(const Reach& before, const Reach& after) {
   };
   std::set<std::string> shown;
   for (const auto& [host, port] : telling_hosts(before, after)) {
-    if (shown.contains(host) || !after.egress.permits(host, port)) continue;
+    if (shown.contains(host) || !after.egress.opens(host, port)) continue;
     const std::string place = net::bracketed(host) + ":" + std::to_string(port);
     Example connect;
     connect.method = "CONNECT";

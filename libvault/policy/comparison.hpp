@@ -15,6 +15,7 @@ namespace agentvault::policy {
 struct Place {
   std::string credential;  // "": requests without one
   std::string host;
+  std::string base{};           // no path outside of it is its
   bool opaque_slashes = false;  // %2F in a path is a character to it
 };
 

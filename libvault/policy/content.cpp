@@ -140,6 +140,7 @@ std::string media_type(const http::Fields& fields) {
 }
 
 constexpr const char* kForm = "application/x-www-form-urlencoded";
+constexpr const char* kMethodField = "_method";
 
 /// The names at the top.
 class MemberCollector final : public http::JsonWalker {
@@ -173,7 +174,7 @@ void Questions::add(const Questions& other) {
 }
 
 Content::Content(const http::Fields& fields, const std::string* body, const Questions& questions)
-    : form_(Form::unreadable), is_form_(policy::is_form(fields)), operations_(std::nullopt) {
+    : form_(Form::unreadable), operations_(std::nullopt) {
   const bool encoded = std::any_of(fields.list().begin(), fields.list().end(), [](const auto& field) {
     return http::same_field_name(field.name, "content-encoding");
   });
@@ -181,6 +182,7 @@ Content::Content(const http::Fields& fields, const std::string* body, const Ques
     *this = Content();
     return;
   }
+  may_name_method_ = may_be_form(fields) && (body == nullptr || encoded || names_method(*body));
   if (!has_fields(fields)) form_ = Form::other;
   if (body == nullptr || encoded) return;
   const std::string type = media_type(fields);
@@ -241,13 +243,31 @@ bool Content::may_hold(const std::string& field) const {
   return true;
 }
 
-bool is_form(const http::Fields& head) {
-  return media_type(head) == kForm;
+bool may_be_form(const http::Fields& head) {
+  bool any = false;
+  for (const auto& field : head.list()) {
+    if (!http::same_field_name(field.name, "content-type")) continue;
+    if (any || lower(field.value).find("form-urlencoded") != std::string::npos || trim(field.value).empty())
+      return true;
+    any = true;
+  }
+  return !any;
+}
+
+bool names_method(std::string_view text) {
+  while (!text.empty()) {
+    const auto end = std::min(text.find_first_of("&;"), text.size());
+    const auto part = text.substr(0, end);
+    // Bad escapes are taken as they stand.
+    if (reads_as(form_decoded(part.substr(0, part.find('='))), kMethodField)) return true;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return false;
 }
 
 bool has_fields(const http::Fields& head) {
   const std::string type = media_type(head);
-  return type.empty() || type == kForm || type == "multipart/form-data" || is_json(type);
+  return type.empty() || type == kForm || type == "multipart/form-data" || type.find("json") != std::string::npos;
 }
 
 namespace {

@@ -35,8 +35,8 @@ class Content {
   /// What stands there: nothing when it is missing, or cannot be told.
   const Scalar* scalar(const std::string& pointer) const;
   bool is_readable_json() const { return form_ == Form::json; }
-  /// By what its head says, readable or not.
-  bool is_form() const { return is_form_; }
+  /// Whether some server may find a method in a field of it ("_method"), as Rack does in every form.
+  bool may_name_method() const { return may_name_method_; }
   Match form(const std::string& field, const Values& values) const;
   /// Nothing: cannot be told. Without a body: none.
   std::optional<std::set<Operation>> operations() const { return operations_; }
@@ -51,7 +51,7 @@ class Content {
   void read_fields(const std::string& body);
 
   Form form_ = Form::none;
-  bool is_form_ = false;
+  bool may_name_method_ = false;
   std::map<std::string, Scalar> scalars_;
   std::set<std::string> ambiguous_;  // pointers
   std::map<std::string, std::vector<std::string>> fields_;
@@ -64,8 +64,10 @@ std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::st
 /// Whether some stacks take what was `sent` for `name`: they fold case, read a[] and a[0] as a list called a, or write
 /// _ for what they do not like.
 bool reads_as(std::string_view sent, std::string_view name);
-/// Whether a body is a form, whose fields some servers take a method from.
-bool is_form(const http::Fields& head);
+/// Whether some servers take a body for a form: by its type, or because it has none.
+bool may_be_form(const http::Fields& head);
+/// Whether a query or a form has a field that names a method, however it is cut into fields.
+bool names_method(std::string_view text);
 /// Whether a body of this kind has fields that a reader could mix with those of the query.
 bool has_fields(const http::Fields& head);
 /// Exactly one value is an answer.

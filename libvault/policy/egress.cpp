@@ -55,6 +55,11 @@ bool Egress::names_local(const std::string& host, std::uint16_t port) const {
   return lists(host, port, true) && net::Origin{host, port}.names_local_address();
 }
 
+bool Egress::opens(const std::string& host, std::uint16_t port) const {
+  const bool local = net::Origin{host, port}.names_local_address();
+  return permits(host, port) && (!local || names_local(host, port));
+}
+
 std::string Egress::text() const {
   if (open_) return "open";
   std::vector<std::string> parts;

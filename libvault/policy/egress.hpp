@@ -25,6 +25,8 @@ class Egress {
   void add(const std::string& host, std::uint16_t port) { hosts_.push_back({host, port}); }
   /// Whether the list names a private or local host itself: such an address is dialled for nobody else.
   bool names_local(const std::string& host, std::uint16_t port) const;
+  /// Both together: whether a request without a credential goes there.
+  bool opens(const std::string& host, std::uint16_t port) const;
   std::string text() const;
   /// Those that are listed, "*.example.net" as ".example.net".
   const std::vector<net::Authority>& hosts() const { return hosts_; }

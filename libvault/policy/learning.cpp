@@ -12,13 +12,19 @@ namespace {
 
 constexpr std::size_t kFewIds = 2;  // so many are listed; more become a star
 constexpr std::size_t kShortestId = 8;
+constexpr std::size_t kShortestMixture = 16;
 
-/// Numbers, and long mixtures of letters and digits. Words are never generalised: /users and /keys are two things.
+/// Numbers, hexadecimal ones with and without dashes, and long mixtures. Words are never generalised: /users and /keys
+/// are two things, and so are /admin2024 and /main2024.
 bool looks_like_id(std::string_view segment) {
   if (segment.empty()) return false;
-  const auto digits = std::count_if(segment.begin(), segment.end(), is_digit);
-  if (static_cast<std::size_t>(digits) == segment.size()) return true;
-  return segment.size() >= kShortestId && digits >= 2;
+  const auto digits = static_cast<std::size_t>(std::count_if(segment.begin(), segment.end(), is_digit));
+  if (digits == segment.size()) return true;
+  const bool hexadecimal = std::all_of(segment.begin(), segment.end(), [](char c) {
+    return is_digit(c) || c == '-' || (to_lower(c) >= 'a' && to_lower(c) <= 'f');
+  });
+  return (hexadecimal && segment.size() >= kShortestId && digits >= 2) ||
+         (segment.size() >= kShortestMixture && digits >= 4);
 }
 
 std::vector<std::string> segments_of(std::string_view path) {

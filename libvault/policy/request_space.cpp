@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::size_t kMostCombinations = 20'000;  // for one method and kind of path
+constexpr std::size_t kMostCombinations = 100'000;
 constexpr const char* kOtherMethods[]{"PATCH", "PURGE", "X-OTHER"};
 
 /// What can stand in one place of a request, as far as the rules can tell it apart.
@@ -137,7 +137,8 @@ std::vector<Choice> telling_choices(const std::vector<const Values*>& all, bool 
       add_text(flag ? "true" : "false");
     }
   }
-  add({}, [](const Values& values) { return values.match_missing(); });
+  // Whether it is there at all can count by itself: never as another one that the values answer alike.
+  choices.push_back({});
   add({Choice::Kind::odd, "", 0, false}, [](const Values&) { return Match::unknown; });
   return choices;
 }
@@ -315,8 +316,8 @@ class Space {
     }
   }
 
-  /// Calls `visit` with one draft for each combination; false: there were too many.
-  bool each(const std::function<void(const Draft&)>& visit) const {
+  /// Calls `visit` with one draft for each combination, `left` at most; false: there were too many.
+  bool each(std::size_t& left, const std::function<void(const Draft&)>& visit) const {
     bool complete = true;
     const bool reads_body = !form_.empty() || !body_.empty() || graphql_;
     std::vector<Draft::Body> kinds{Draft::Body::none};
@@ -327,7 +328,6 @@ class Space {
     // A document stands where other rules may look, too; a body is either a list or an object.
     const bool looks_at_document = query_.contains("query") || body_.contains("/query") || lists_;
     if ((graphql_ && looks_at_document) || (lists_ && objects_)) complete = false;
-    std::size_t left = kMostCombinations;
     for (const auto kind : kinds) {
       Draft draft;
       draft.body = kind;
@@ -343,6 +343,7 @@ class Space {
     std::vector<Dimension> dimensions;
     add_fields(dimensions, query_, false, &Draft::query, complete);
     add_fields(dimensions, headers_, false, &Draft::headers, complete);
+    if (kind == Draft::Body::none) add_fields_of_bodies(dimensions);
     if (kind == Draft::Body::form) add_fields(dimensions, form_, false, &Draft::form, complete);
     if (kind == Draft::Body::json) {
       add_fields(dimensions, body_, true, &Draft::fields, complete);
@@ -368,6 +369,20 @@ class Space {
     if (!schedules_.empty()) dimensions.push_back(times());
     add_history(dimensions);
     return dimensions;
+  }
+
+  /// In the query they count against rules about bodies.
+  void add_fields_of_bodies(std::vector<Dimension>& dimensions) const {
+    std::set<std::string> names;
+    for (const auto& [name, values] : form_) names.insert(name);
+    for (const auto& [pointer, values] : body_) names.insert(pointer.substr(1, pointer.find('/', 1) - 1));
+    for (const auto& name : names) {
+      if (query_.contains(name)) continue;
+      dimensions.push_back({[](Draft&) {},
+                            [=](Draft& draft) {
+                              draft.query[name] = {Choice::Kind::text, "1", 0, false};
+                            }});
+    }
   }
 
   static Dimension documents() {
@@ -402,11 +417,10 @@ class Space {
   }
 
   void add_history(std::vector<Dimension>& dimensions) const {
-    if (first_host_) {
-      dimensions.push_back({[](Draft&) {}, [](Draft& draft) { draft.history.first_host = true; }});
-    }
-    if (first_path_) {
-      dimensions.push_back({[](Draft&) {}, [](Draft& draft) { draft.history.first_path = true; }});
+    // At a new host every path is new.
+    if (first_host_ || first_path_) {
+      dimensions.push_back({[](Draft&) {}, [](Draft& draft) { draft.history.first_path = true; },
+                            [](Draft& draft) { draft.history.first_host = draft.history.first_path = true; }});
     }
     if (denials_.empty()) return;
     Dimension denials{[](Draft&) {}};
@@ -469,6 +483,7 @@ bool each_example(const std::vector<const Rule*>& rules, bool opaque_slashes,
   }
   const auto paths = path_witnesses(patterns, opaque_slashes);
   bool complete = paths.complete;
+  std::size_t left = kMostCombinations;
   for (const auto& path : paths.all) {
     const auto fits = [&](const Rule& rule) {
       if (rule.paths.empty()) return true;
@@ -486,7 +501,7 @@ bool each_example(const std::vector<const Rule*>& rules, bool opaque_slashes,
         if (rule->has_method(method) && fits(*rule)) relevant.push_back(rule);
       }
       if (relevant.empty()) continue;
-      complete = Space(relevant).each([&](const Draft& draft) {
+      complete = Space(relevant).each(left, [&](const Draft& draft) {
         if (const auto example = example_of(method, path.text, draft, complete)) visit(*example);
       }) && complete;
     }

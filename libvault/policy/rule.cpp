@@ -27,8 +27,12 @@ class Conjunction {
 
 using FormFields = std::map<std::string, std::vector<std::string>>;
 
+/// Or what some readers take for a member of it: "user.role" of user.
 bool has_alike(const FormFields& fields, std::string_view name) {
-  return std::any_of(fields.begin(), fields.end(), [&](const auto& field) { return reads_as(field.first, name); });
+  return std::any_of(fields.begin(), fields.end(), [&](const auto& field) {
+    const std::string_view sent = field.first;
+    return reads_as(sent, name) || reads_as(sent.substr(0, sent.find('.')), name);
+  });
 }
 
 Match match_query(const std::optional<FormFields>& query, const Content* body,
@@ -159,12 +163,8 @@ std::string_view name_of(Effect effect) {
 }
 
 bool may_mean_another_method(const Facts& facts) {
-  constexpr const char* name = "_method";
-  const auto* content = equal_ignoring_case(facts.method, "POST") ? facts.content : nullptr;
-  if (content != nullptr && content->is_form() && content->may_hold(name)) return true;
-  if (facts.query == nullptr || facts.query->empty()) return false;
-  const auto fields = read_form(*facts.query);
-  return fields && has_alike(*fields, name);
+  if (facts.query != nullptr && names_method(*facts.query)) return true;
+  return equal_ignoring_case(facts.method, "POST") && facts.content != nullptr && facts.content->may_name_method();
 }
 
 bool ApproveWhen::holds(const Facts& facts) const {

@@ -28,6 +28,7 @@
 #include "sandbox/landlock.hpp"
 #include "sandbox/landlock_view.hpp"
 #include "sandbox/namespaces.hpp"
+#include "sandbox/standard_streams.hpp"
 #include "sandbox/syscall_filter.hpp"
 
 namespace agentvault::sandbox {
@@ -75,32 +76,6 @@ int become(std::vector<std::string> command, std::vector<std::string> environmen
 /// As a shell says it.
 int status_of_failed_start(int code) {
   return code == ENOENT ? 127 : 126;
-}
-
-/// The end of a connected local stream, as programs give it to their children in place of a pipe.
-bool is_connected_pair(int fd) {
-  int domain = 0, type = 0;
-  socklen_t size = sizeof domain;
-  sockaddr_storage peer{};
-  socklen_t peer_size = sizeof peer;
-  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
-         ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && domain == AF_UNIX && type == SOCK_STREAM &&
-         ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0;
-}
-
-/// A folder among them would be a way around everything that is mounted since; a socket that can still be connected, or
-/// sent from to anybody, a way around the network.
-void check_standard_streams() {
-  for (int fd = 0; fd <= 2; ++fd) {
-    struct stat info {};
-    if (::fstat(fd, &info) != 0) continue;
-    if (S_ISDIR(info.st_mode)) {
-      throw Error(ErrorKind::usage, "a standard stream is a folder", "redirect it from a file, or from /dev/null");
-    }
-    if (S_ISSOCK(info.st_mode) && !is_connected_pair(fd)) {
-      throw Error(ErrorKind::usage, "a standard stream is a socket", "redirect it through a pipe: | cat");
-    }
-  }
 }
 
 /// To whoever listens there, if anybody takes it at once: the agent must not make this process wait.
@@ -443,7 +418,7 @@ void keep(const CellRequest& request, Channel channel, Owner owner) {
       ::dup3(channel.get(), kept, O_CLOEXEC);
       channel = Channel(UniqueFd(kept));
     }
-    ::syscall(SYS_close_range, kept + 1, ~0U, 0);
+    close_all_but_standard_streams(kept);
   }
   Keeper(request, std::move(channel), owner).run();
 }

@@ -15,6 +15,7 @@
 #include "base/text.hpp"
 #include "sandbox/capabilities.hpp"
 #include "sandbox/landlock.hpp"
+#include "sandbox/standard_streams.hpp"
 #include "sandbox/syscall_filter.hpp"
 #include "session/exec.hpp"
 #include "session/terms.hpp"
@@ -170,6 +171,9 @@ void wall_off() {
     throw Error(ErrorKind::failed, "this kernel has no Landlock: a sub-agent could read its parent's tokens",
                 "hand on a token of \"agentvault token attenuate\" to one that you trust as far");
   }
+  // A connection of its parent's would be a way without its own token.
+  sandbox::check_standard_streams();
+  sandbox::close_all_but_standard_streams();
   sandbox::Landlock rules(sandbox::access::kAll, sandbox::Landlock::Scope::sockets_and_signals);
   rules.allow("/", sandbox::access::kAll);
   rules.enforce();

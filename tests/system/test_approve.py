@@ -121,6 +121,15 @@ class ApproveTest(SystemTest):
         self.say(agent, "POST /pay/bob 2")
         self.ok(self.v.run("deny", self.asked()[0]["id"]))
         self.assertIn("403 approval_denied", agent.stdout.readline())
+        # What was asked under another policy is approved for once.
+        self.say(agent, "POST /pay/bob 3")
+        question = self.asked()[0]["id"]
+        self.apply(POLICY.replace("TIMEOUT", "7m"))
+        self.ok(self.v.run("approve", question, "--session"))
+        self.assertIn("200", agent.stdout.readline())
+        self.say(agent, "POST /pay/bob 4")
+        self.ok(self.v.run("deny", self.asked()[0]["id"]))
+        self.assertIn("403 approval_denied", agent.stdout.readline())
         rule = '[[agents.default.rules]]\neffect  = "approve"'
         self.apply(POLICY.replace("TIMEOUT", "5m").replace(rule, rule + "\nquery = { amount = { min = 1000 } }\n" + rule))
         self.say(agent, "POST /pay/bob?amount=1")

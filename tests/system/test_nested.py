@@ -216,6 +216,7 @@ try:
 except OSError:
     print("kept signal")
 import re, socket
+print("descriptors", sorted(os.listdir("/proc/self/fd"))[3:])
 try:
     socket.create_connection(("127.0.0.1", int(re.search("proxyPort=([0-9]+)", os.environ["JAVA_TOOL_OPTIONS"]).group(1))), 20)
     print("a way without a token")
@@ -226,7 +227,11 @@ print(os.environ["AGENTVAULT_TOKEN"])
     OUTER = f"""
 import os, subprocess, sys
 print(os.environ["AGENTVAULT_TOKEN"])
-sub = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", sys.executable, "-c", sys.argv[1], str(os.getpid())], capture_output=True, text=True)
+import re, socket
+socket_of_mine = socket.create_connection(("127.0.0.1", int(re.search("proxyPort=([0-9]+)", os.environ["JAVA_TOOL_OPTIONS"]).group(1))), 20)
+sub = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", sys.executable, "-c", sys.argv[1], str(os.getpid())], capture_output=True, text=True, pass_fds=[socket_of_mine.fileno()])
+refused = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", "true"], stdin=socket_of_mine, capture_output=True, text=True)
+print("as stdin", refused.returncode, refused.stderr)
 print(sub.stdout, sub.stderr, sub.returncode)
 open("still", "w").write("x")
 os.rename("still", "moved")
@@ -245,6 +250,8 @@ os.rename("still", "moved")
                 self.assertNotIn("READ", done.stdout)
                 for what in ("environ", "mem", "maps", "signal"):
                     self.assertIn("kept " + what, lines, done.stdout)
+                self.assertIn("descriptors ['3']", lines, done.stdout)  # its own look
+                self.assertIn("as stdin 2 agentvault: error: a standard stream is a socket", lines, done.stdout)
                 self.assertIn("a way without a token" if level == "off" else "kept token", lines, done.stdout)
                 tokens = [line for line in lines if line.strip().startswith("agv_")]
                 self.assertEqual(len(set(t.strip() for t in tokens)), 2, done.stdout)

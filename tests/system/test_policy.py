@@ -605,6 +605,16 @@ isolation = "off"
         self.assertEqual(prove("never PUT api /**").code, 1)
         for bad in ("always GET api /x", "never", "never GET", "never GET api x"):
             self.refused(self.v.run("policy", "prove", policy, bad), 2, "", "never DELETE github")
+        # Who is not named has the presets, and rules are about credentials that are not there yet, too.
+        other = self.folder / "other.toml"
+        other.write_text("version = 1\n[agents.x]\ncredentials = []\n")
+        self.assertEqual(self.v.run("policy", "prove", other, "never DELETE api /**").code, 1)
+        other.write_text('version = 1\n[[agents.default.rules]]\neffect = "allow"\n')
+        nowhere = {"AGENTVAULT_HOME": str(self.folder / "none")}
+        self.assertEqual(self.v.run("policy", "prove", other, "never DELETE * /**", env=nowhere).code, 1)
+        policy_of_nobody = self.folder / "deny.toml"
+        policy_of_nobody.write_text('version = 1\n[[agents.default.rules]]\neffect = "deny"\n')
+        self.assertEqual(self.v.run("policy", "diff", policy_of_nobody, other, env=nowhere).code, 1)
         self.refused(self.v.run("policy", "prove", policy, "never GET nobody /x"), 3, "no credential, and no preset")
 
     def test_learn_proposes_no_more_than_was_done(self):

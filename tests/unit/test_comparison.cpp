@@ -168,8 +168,49 @@ TEST_CASE("what cannot be tried whole is said to be so") {
   CHECK_FALSE(permitted(longest, claim("POST", "/**"), true, Place{"c", "h"}).complete);
 }
 
+TEST_CASE("whether a field is there at all counts by itself") {
+  const auto nothing = rules(rule("effect='deny'"));
+  const Place place{"c", "h"};
+  for (const std::string& lines :
+       {rule("effect='allow'\ngraphql=['query']") + rule("effect='deny'\nquery={x=['1']}"),
+        rule("effect='allow'\nmethods=['POST','GET']") + rule("effect='deny'\nquery={_method=['DELETE']}"),
+        rule("effect='allow'\nmethods=['POST']\nform={a=['1']}") + rule("effect='deny'\nform={_method=['DELETE']}")}) {
+    INFO(lines);
+    CHECK_FALSE(widenings(nothing, rules(lines), place).widened.empty());
+    CHECK_FALSE(permitted(rules(lines), claim("POST", "/**"), true, place).widened.empty());
+  }
+  for (const char* condition : {"form={a=['1']}", "body={'/a'=['1']}", "body={'/a/b'=['1']}"}) {
+    INFO(condition);
+    const std::string allow = rule("effect='allow'\nmethods=['POST']\nmax_body=0");
+    const auto before = rules(allow + rule("effect='deny'\nmethods=['POST']\n" + std::string(condition)));
+    CHECK_FALSE(widenings(before, rules(allow), place).widened.empty());
+  }
+}
+
+TEST_CASE("paths outside of a credential's base are none of it") {
+  const Place place{"c", "h", "/base"};
+  const auto all = rules(rule("effect='allow'"));
+  CHECK(permitted(all, claim("GET", "/other/**"), true, place).widened.empty());
+  CHECK_FALSE(permitted(all, claim("GET", "/base/**"), true, place).widened.empty());
+  CHECK(permitted(all, claim("GET", "/**"), true, place).widened.at(0).example.path.starts_with("/base"));
+  CHECK(widenings({}, all, place).widened.at(0).example.path == "/base");
+  CHECK(widenings(rules(rule("effect='allow'\npaths=['/base','/base/**']")), all, place).widened.empty());
+}
+
+TEST_CASE("many paths that overlap come to an end") {
+  std::string lines;
+  for (int i = 0; i < 6; ++i) {
+    const std::string n = std::to_string(i);
+    lines += rule("effect='allow'\npaths=['/*" + n + "*/**']\nquery={a" + n + "=['x'],b=['" + n + "']}\nheaders={h=['" +
+                  n + "']}\nbody={'/m'=['" + n + "']}");
+  }
+  const auto found = widenings({}, rules(lines), Place{"c", "h"});
+  CHECK_FALSE(found.complete);
+  CHECK_FALSE(found.widened.empty());
+}
+
 TEST_CASE("where %2F is a character, a claim holds for both readings, and a prohibition, too") {
-  const Place opaque{"c", "h", true};
+  const Place opaque{"c", "h", "", true};
   const auto star = rules(rule("effect='allow'\npaths=['/p/*']"));
   const auto found = permitted(star, claim("POST", "/p/a/b"), true, opaque);
   REQUIRE_FALSE(found.widened.empty());
@@ -197,11 +238,22 @@ TEST_CASE("what can be reached without a credential: hosts, ports, and what rule
   const std::string deny_post = rule("effect='deny'\nmethods=['POST']\nhosts=['a.org']\npaths=['/x']");
   CHECK(widened(reach("'open'", deny), reach("'open'")).at(0).example.path == "evil.example.org:443");
   CHECK(widened(reach("'open'"), reach("'open'", deny)).empty());
-  CHECK(widened(reach("'open'", deny_below), reach("'open'", deny)).at(0).example.path == "below.example.org:443");
+  CHECK(widened(reach("'open'", deny_below), reach("'open'", deny)).at(0).example.path == "any.example.org:443");
   CHECK(widened(reach("['a.org:443']"), reach("['a.org']")).at(0).example.path == "a.org:80");
   CHECK(widened(reach("['a.org']"), reach("['a.org:443']")).empty());
   CHECK(widened(reach("['*.example']"), reach("'open'")).size() == 1);
   CHECK(widened(reach("'open'"), reach("['*.example']")).empty());
+  // Whatever names and ports are taken already.
+  CHECK(widened(reach("['any.example.net']"), reach("['*.example.net']")).size() == 1);
+  CHECK(widened(reach("['any.a.org','any1.a.org','*.any2.a.org']"), reach("['*.a.org']")).size() == 1);
+  CHECK(widened(reach("['a.org:443','a.org:80','a.org:22']"), reach("['a.org']")).size() == 1);
+  CHECK(widened(reach("['*.invalid','*.example','*.example1']"), reach("'open'")).size() == 1);
+  CHECK(
+      widened(reach("'open'", deny_below), reach("'open'", rule("effect='deny'\nhosts=['any.example.org']"))).size() ==
+      1);
+  // What is not public is open to those that name it.
+  CHECK(widened(reach("'open'"), reach("['localhost:5432']")).at(0).example.path == "localhost:5432");
+  CHECK(widened(reach("'open'"), reach("['10.0.0.5']")).size() == 1);
   CHECK(widened(reach("'brokered'"), reach("['a.org']")).at(0).before == Effect::deny);
   CHECK(widened(reach("['a.org']"), reach("'brokered'", deny)).empty());
   // Of a tunnel nobody knows what is inside; a plain request can be read.

@@ -227,7 +227,7 @@ TEST_CASE("a field that stands in query and body has two values, as far as anybo
     return rule.holds(posted.facts);
   };
   CHECK(ask(form, form_type, "amount=5", "other=1"));
-  for (const char* twice : {"amount=99999", "Amount=1", "amount[]=1", "x=1;amount=7"}) {
+  for (const char* twice : {"amount=99999", "amount.x=1", "Amount=1", "amount[]=1", "x=1;amount=7"}) {
     INFO(twice);
     CHECK_FALSE(ask(form, form_type, "amount=5", twice));
   }
@@ -238,6 +238,9 @@ TEST_CASE("a field that stands in query and body has two values, as far as anybo
   CHECK(ask(query, "application/json", R"({"other":{"amount":9}})", "amount=5"));
   CHECK_FALSE(ask(query, "application/json", R"({"amount":99999})", "amount=5"));
   CHECK_FALSE(ask(query, "multipart/form-data; boundary=x", "amount=5", "amount=5"));
+  for (const char* type : {"text/json", "application/x-json"}) {
+    CHECK_FALSE(ask(query, type, R"({"amount":99999})", "amount=5"));
+  }
   CHECK(ask(query, "application/octet-stream", "amount=99999", "amount=5"));
   CHECK(ask(query, "image/png", "", "amount=5"));
 }
@@ -279,6 +282,21 @@ paths = ["/any"]
     return rules.decide(posted.facts).effect;
   };
   CHECK(decide("POST", "/x", form, "a=1", "b=2") == Effect::allow);
+  // What cannot be read as fields names no method.
+  for (const char* text : {R"({"text":"hello; world"})", R"({"text":"50% off"})", "To=1&Body=hi; there", ""}) {
+    INFO(text);
+    CHECK(decide("POST", "/x", form, text, "") == Effect::allow);
+  }
+  for (const char* type :
+       {"application/x-www-form-urlencoded; charset=iso-8859-1", "Application/X-WWW-Form-Urlencoded, x", ""}) {
+    INFO(type);
+    CHECK(decide("POST", "/x", type, "_method=delete", "") == Effect::deny);
+    CHECK(decide("POST", "/x", type, "a=1", "") == Effect::allow);
+  }
+  for (const char* query : {"_method=delete&a=%zz", "_method=delete&a=1;b=2", "a=1;_method=delete"}) {
+    INFO(query);
+    CHECK(decide("POST", "/x", form, "a=1", query) == Effect::deny);
+  }
   for (const char* field :
        {"_method=DELETE", "a=1&_METHOD=delete", "%5Fmethod=PUT", "_method[]=x", "x=1;_method=DELETE"}) {
     INFO(field);
