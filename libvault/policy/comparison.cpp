@@ -89,7 +89,9 @@ Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& a
 
 Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool asked, const Place& place) {
   const RuleSet set(rules);
-  const std::vector<Rule> claimed{claim};
+  // What cannot be told counts against the policy.
+  std::vector<Rule> claimed{claim};
+  claimed.front().effect = Effect::deny;
   const RuleSet region(claimed);
   Comparison out;
   std::set<std::pair<std::size_t, Effect>> seen;

@@ -251,7 +251,7 @@ bool may_be_form(const http::Fields& head) {
       return true;
     any = true;
   }
-  return !any;
+  return false;
 }
 
 bool names_method(std::string_view text) {

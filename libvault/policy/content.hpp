@@ -64,7 +64,7 @@ std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::st
 /// Whether some stacks take what was `sent` for `name`: they fold case, read a[] and a[0] as a list called a, or write
 /// _ for what they do not like.
 bool reads_as(std::string_view sent, std::string_view name);
-/// Whether some servers take a body for a form: by its type, or because it has none.
+/// Whether a body is said to be a form of one part, clearly or not. One without a type is let stream by.
 bool may_be_form(const http::Fields& head);
 /// Whether a query or a form has a field that names a method, however it is cut into fields.
 bool names_method(std::string_view text);

@@ -179,6 +179,8 @@ TEST_CASE("whether a field is there at all counts by itself") {
     CHECK_FALSE(widenings(nothing, rules(lines), place).widened.empty());
     CHECK_FALSE(permitted(rules(lines), claim("POST", "/**"), true, place).widened.empty());
   }
+  const auto doubt = rules(rule("effect='deny'\nquery={_method={max=1,optional=true}}") + rule("effect='allow'"));
+  CHECK_FALSE(permitted(doubt, claim("GET", "/**"), true, place).widened.empty());
   for (const char* condition : {"form={a=['1']}", "body={'/a'=['1']}", "body={'/a/b'=['1']}"}) {
     INFO(condition);
     const std::string allow = rule("effect='allow'\nmethods=['POST']\nmax_body=0");
