@@ -243,6 +243,10 @@ bool Content::may_hold(const std::string& field) const {
   return true;
 }
 
+std::string first_member(const std::string& pointer) {
+  return segments_of(pointer).front();
+}
+
 bool may_be_form(const http::Fields& head) {
   bool any = false;
   for (const auto& field : head.list()) {

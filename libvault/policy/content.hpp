@@ -59,6 +59,8 @@ class Content {
   std::optional<std::set<Operation>> operations_ = std::set<Operation>();
 };
 
+/// "a/b" of the pointer "/a~1b/0/c".
+std::string first_member(const std::string& pointer);
 /// name=value&...: decoded, every value of a name. Nothing where a separator is in doubt.
 std::optional<std::map<std::string, std::vector<std::string>>> read_form(std::string_view text);
 /// Whether some stacks take what was `sent` for `name`: they fold case, read a[] and a[0] as a list called a, or write

@@ -1,7 +1,6 @@
 #include "policy/rule.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/encoding.hpp"
 #include "base/text.hpp"
@@ -92,14 +91,6 @@ Match match_size(const std::optional<std::uint64_t>& size, std::uint64_t most) {
   return *size <= most ? Match::yes : Match::no;
 }
 
-/// "a" of "/a/0/b".
-std::string member_of(const std::string& pointer) {
-  nlohmann::json::json_pointer rest(pointer);
-  std::string first;
-  for (; !rest.empty(); rest.pop_back()) first = rest.back();
-  return first;
-}
-
 Match match_contents(const Rule& rule, const Facts& facts) {
   Conjunction all;
   const bool asks_for_fields = !rule.query.empty() || !rule.form.empty() || !rule.body.empty();
@@ -115,7 +106,7 @@ Match match_contents(const Rule& rule, const Facts& facts) {
     all.add(content(name, [&, &n = name, &v = values](const Content& c) { return c.form(n, v); }));
   }
   for (const auto& [pointer, values] : rule.body) {
-    all.add(content(member_of(pointer), [&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
+    all.add(content(first_member(pointer), [&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
   }
   if (!rule.graphql.empty()) all.add(match_operations(facts, rule.graphql, rule.effect == Effect::allow));
   if (rule.max_body) all.add(match_size(facts.body_size, *rule.max_body));

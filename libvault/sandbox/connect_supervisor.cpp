@@ -36,7 +36,8 @@ namespace agentvault::sandbox {
 namespace {
 
 constexpr int kMostWaiting = 256;
-constexpr std::string_view kFilters = "Seccomp_filters:";  // Linux 5.9
+constexpr std::string_view kProcess = "Tgid:";
+constexpr std::string_view kFilters = "Seccomp_filters:";
 
 union Destination {
   sockaddr_storage any;
@@ -54,19 +55,29 @@ struct Attempt {
   socklen_t size = 0;
 };
 
-/// A number of /proc/PID/status (proc(5)).
-std::optional<std::uint64_t> status_number(pid_t process, std::string_view key) {
-  std::ifstream status("/proc/" + std::to_string(process) + "/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(key)) return parse_unsigned(trim(std::string_view(line).substr(key.size())));
+/// What /proc/PID/status says of a process or a thread (proc(5)).
+struct Status {
+  std::optional<std::uint64_t> process;
+  std::optional<std::uint64_t> filters;  // of system calls: Linux 5.9
+};
+
+Status status_of(pid_t thread) {
+  std::ifstream file("/proc/" + std::to_string(thread) + "/status");
+  Status status;
+  for (std::string line; std::getline(file, line) && !status.filters;) {
+    const auto number = [&](std::string_view key) {
+      return parse_unsigned(trim(std::string_view(line).substr(key.size())));
+    };
+    if (line.starts_with(kProcess)) status.process = number(kProcess);
+    if (line.starts_with(kFilters)) status.filters = number(kFilters);
   }
-  return std::nullopt;
+  return status;
 }
 
 /// The agent's own socket, as a descriptor of ours.
-UniqueFd socket_of(const Attempt& attempt) {
+UniqueFd socket_of(const Attempt& attempt, const Status& status) {
   // A thread's descriptors are its process' own.
-  const auto number = status_number(attempt.thread, "Tgid:");
+  const auto& number = status.process;
   const bool known = number && *number <= std::numeric_limits<pid_t>::max();
   const pid_t process = known ? static_cast<pid_t>(*number) : attempt.thread;
   const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
@@ -246,7 +257,7 @@ int open_server(int socket, int backlog) {
 }  // namespace
 
 unsigned count_filters(pid_t process) {
-  const auto count = status_number(process, kFilters);
+  const auto count = status_of(process).filters;
   if (!count) throw Error(ErrorKind::failed, "this kernel does not tell how many filters a process has");
   return static_cast<unsigned>(*count);
 }
@@ -261,11 +272,11 @@ void ConnectSupervisor::answer_one() {
   attempt.id = notification.id;
   attempt.thread = static_cast<pid_t>(notification.pid);
   attempt.descriptor = static_cast<int>(notification.data.args[0]);
-  attempt.by_sub_agent =
-      status_number(attempt.thread, kFilters).value_or(policy_.filters_of_agent + 1) > policy_.filters_of_agent;
+  const auto status = status_of(attempt.thread);
+  attempt.by_sub_agent = status.filters.value_or(policy_.filters_of_agent + 1) > policy_.filters_of_agent;
   const bool listens = notification.data.nr == SYS_listen;
   if (!listens && !copy_destination(notification, attempt)) return answer(listener_.get(), attempt.id, EFAULT);
-  auto socket = std::make_shared<UniqueFd>(socket_of(attempt));
+  auto socket = std::make_shared<UniqueFd>(socket_of(attempt, status));
   const int error = *socket ? 0 : errno == EBADF ? EBADF : EACCES;
   const bool has_path =
       !listens && attempt.destination.any.ss_family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path);

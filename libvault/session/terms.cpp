@@ -8,9 +8,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::minutes kTtl{15};
-constexpr std::chrono::hours kMaxLifetime{12};
-
 fs::path resolved(const std::string& text, const Governance& governance, const ExecRequest& request) {
   if (text.starts_with("~/")) return fs::path(variable(request.environment, "HOME")) / text.substr(2);
   const fs::path path(text);
@@ -43,7 +40,14 @@ policy::Egress egress_of(const ExecRequest& request, const Governance& governanc
 }
 
 Terms terms_of(const ExecRequest& request, const Governance& governance) {
-  Terms terms{{}, std::nullopt, request.writes, request.shares, request.reaches, request.publishes, kTtl, kMaxLifetime};
+  Terms terms{{},
+              std::nullopt,
+              request.writes,
+              request.shares,
+              request.reaches,
+              request.publishes,
+              policy::kUsualTtl,
+              policy::kUsualMaxLifetime};
   std::string isolation = request.isolation;
   if (governance.agent) {
     const auto& agent = *governance.agent;

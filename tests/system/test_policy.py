@@ -177,6 +177,8 @@ reach = ["5432"]
         self.write("version = 1\n[agents.default]\nisolaton = 'off'\n")
         for command in ("check", "trust"):
             self.refused(self.in_project("policy", command), 2, "agentvault.toml:3:1: unknown key isolaton", "man agentvault-policy")
+        self.write('version = 1\n"\\u001b[31m" = 1\n')
+        self.assertIn("unknown key \\x1b[31m", self.refused(self.in_project("policy", "check"), 2, "").err)  # escaped, and once
         self.refused(self.v.run("policy", "check", self.folder / "gone.toml"), 3, "there is no file", "path")
         self.refused(self.v.run("policy", "check", self.project), 2, "is no regular file")
         self.refused(self.v.run("policy", "apply"), 2, "apply takes a file")
