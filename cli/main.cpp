@@ -67,9 +67,10 @@ int dispatch(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  open_missing_streams();
-  InstalledGroup::begin();
   try {
+    make_undumpable();
+    open_missing_streams();
+    InstalledGroup::begin();
     return dispatch(argc, argv);
   } catch (const Error& error) {
     return report(error);

@@ -1,7 +1,6 @@
 #include "base/installed_group.hpp"
 
 #include <fcntl.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -18,7 +17,6 @@ bool used = false;
 bool given_up = false;
 gid_t installed = 0;
 int depth = 0;  // of WithInstalledGroup; one thread
-int was_dumpable = 0;
 int vault_folder = -1;
 
 void set_effective(gid_t group) {
@@ -33,9 +31,6 @@ void InstalledGroup::begin() {
   used = true;
   installed = effective;
   set_effective(real);
-  // Whoever looks at a process must have all of its groups: as long as this one is saved, nobody of the user's other
-  // programs can. Without this the kernel would not let the agent's process set up its namespaces.
-  ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   for (const char* name : {"TSS2_LOG", "TSS2_LOGFILE", "SQLITE_TMPDIR", "OPENSSL_CONF", "OPENSSL_MODULES"})
     ::unsetenv(name);
 }
@@ -49,6 +44,11 @@ void InstalledGroup::give_up() {
   const gid_t real = ::getgid();
   if (::setresgid(real, real, real) != 0) throw_errno("give up the group");
   given_up = true;
+}
+
+void InstalledGroup::let_go_of_vault() {
+  if (vault_folder >= 0) ::close(vault_folder);
+  vault_folder = -1;
 }
 
 std::filesystem::path InstalledGroup::hold_vault(const std::filesystem::path& folder) {
@@ -73,7 +73,6 @@ WithInstalledGroup::WithInstalledGroup() {
   if (!used || given_up) return;
   raised_ = true;
   if (depth++ > 0) return;
-  was_dumpable = ::prctl(PR_GET_DUMPABLE);
   set_effective(installed);
 }
 
@@ -81,8 +80,6 @@ WithInstalledGroup::~WithInstalledGroup() {
   if (!raised_ || --depth > 0) return;
   // Going on with more rights than meant is no way out.
   if (::setresgid(static_cast<gid_t>(-1), ::getgid(), static_cast<gid_t>(-1)) != 0) std::abort();
-  // Every change of group takes this away; see begin().
-  if (was_dumpable == 1) ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 }  // namespace agentvault

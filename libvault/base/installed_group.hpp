@@ -3,7 +3,11 @@
 //
 // It has effect only while a WithInstalledGroup lives: around the database's files, the TPM's device, and the making of
 // a vault. Everything else, files that a user names above all, is done with the user's own rights. Processes that run
-// on give it up for good. Without such an installation all of this does nothing.
+// on give it up for good, and those that are not the vault's own leave its folder first. Without such an installation
+// all of this does nothing.
+//
+// Every process of ours is undumpable from the first line of main (make_undumpable): the user's other programs can
+// neither trace it nor follow its descriptors through /proc, whatever groups it has or has given up.
 #pragma once
 
 #include <filesystem>
@@ -17,8 +21,10 @@ class InstalledGroup {
   static void begin();
   /// Whether the program was started with it, given up since or not.
   static bool in_use();
-  /// For good. What this process starts from then on has never had it.
+  /// For good. What this process starts from then on has never had it. The vault's folder stays held.
   static void give_up();
+  /// Closes the vault's folder. For a process that has no business there: before it does anything else.
+  static void let_go_of_vault();
 
   /// Holds the user's own folder under `folder`: it is reached through a descriptor, whatever rights are left. Empty
   /// when there is none yet: then its ordinary path.

@@ -143,10 +143,14 @@ void wipe(std::span<std::uint8_t> bytes) {
   OPENSSL_cleanse(bytes.data(), bytes.size());
 }
 
+void make_undumpable() {
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("make the process undumpable");
+}
+
 void harden_process() {
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
-  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("make the process undumpable");
+  make_undumpable();
 }
 
 }  // namespace agentvault

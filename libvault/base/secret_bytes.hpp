@@ -68,7 +68,10 @@ bool constant_time_equal(ByteView a, ByteView b);
 /// Overwrites memory that held a secret on its way into a SecretBytes.
 void wipe(std::span<std::uint8_t> bytes);
 
-/// What every process of ours does first: no core dumps, not traceable by others of the same user.
+/// What every process of ours does first: it leaves no core dump, others of the same user cannot trace it or follow
+/// what it has open. Ends with the start of another program (execve(2)).
+void make_undumpable();
+/// Besides that, for a process with secrets: no core dump by whatever handler. What it starts inherits the limit.
 void harden_process();
 
 }  // namespace agentvault

@@ -1,9 +1,11 @@
 #include "keys/vault_paths.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/file.hpp"
 #include "base/log.hpp"
 
 namespace agentvault::keys {
@@ -13,6 +15,32 @@ namespace {
 [[noreturn]] void no_vault(const std::filesystem::path& directory) {
   throw Error(ErrorKind::not_found, "there is no vault at " + directory.string(),
               "make one with \"agentvault init\", or name another with --vault");
+}
+
+void set_mode(int folder, const std::string& name, mode_t mode, const std::string& shown) {
+  if (::fchmodat(folder, name.c_str(), mode, 0) != 0) throw_errno("change the mode of " + shown);
+}
+
+/// Folders are entered, and files read and written, by their owner. Links, and what is somebody else's, stay as they
+/// are.
+void give_back(int folder, const std::string& name, mode_t for_files, const std::string& shown) {
+  struct stat info {};
+  if (::fstatat(folder, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 || info.st_uid != ::geteuid()) return;
+  if (S_ISLNK(info.st_mode)) return;
+  const mode_t least = S_ISDIR(info.st_mode) ? 0700 : for_files;
+  if ((info.st_mode & least) == least) return;
+  log::warning("permissions were taken from " + shown + ": giving them back");
+  set_mode(folder, name, (info.st_mode & 0700) | least, shown);
+}
+
+void give_back_in(const std::filesystem::path& folder, mode_t for_files, const std::filesystem::path& shown) {
+  const UniqueFd held(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::error_code error;
+  using Entries = std::filesystem::directory_iterator;
+  for (Entries at(folder, error); held && !error && at != Entries(); at.increment(error)) {
+    const std::string name = at->path().filename();
+    give_back(held.get(), name, for_files, (shown / name).string());
+  }
 }
 
 }  // namespace
@@ -33,8 +61,11 @@ void VaultPaths::check_directory() const {
   }
   if ((info.st_mode & 077) != 0) {
     log::warning("others could enter " + shown().string() + ": closing it (mode 0700)");
-    if (::chmod(directory.c_str(), 0700) != 0) throw_errno("close " + shown().string());
+    set_mode(AT_FDCWD, directory, 0700, shown());
   }
+  give_back(AT_FDCWD, directory.string() + "/", 0600, shown());
+  give_back_in(directory, 0600, shown());
+  give_back_in(sessions(), 0400, shown() / "sessions");
 }
 
 void VaultPaths::check() const {

@@ -18,8 +18,8 @@ struct VaultPaths {
   std::filesystem::path audit() const { return directory / "audit"; }
   std::filesystem::path budget(const std::string& agent) const { return directory / "budgets" / agent; }
 
-  /// Throws Error(not_found) without the folder, Error(failed) when it belongs to somebody else; takes away permissions
-  /// that others have.
+  /// Throws Error(not_found) without the folder, Error(failed) when it belongs to somebody else. Takes away permissions
+  /// that others have, and gives back the owner's own: without them no session could be told to stop.
   void check_directory() const;
   /// Besides that, throws Error(not_found) where the folder holds no vault.
   void check() const;

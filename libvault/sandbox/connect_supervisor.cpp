@@ -3,16 +3,13 @@
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/netlink.h>
-#include <linux/seccomp.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -21,23 +18,17 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <fstream>
-#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
-#include "base/text.hpp"
 
 namespace agentvault::sandbox {
 namespace {
 
 constexpr int kMostWaiting = 256;
-constexpr std::string_view kProcess = "Tgid:";
-constexpr std::string_view kFilters = "Seccomp_filters:";
 
 union Destination {
   sockaddr_storage any;
@@ -47,52 +38,16 @@ union Destination {
 };
 
 struct Attempt {
-  std::uint64_t id = 0;
-  pid_t thread = 0;
   bool by_sub_agent = false;
-  int descriptor = -1;
   Destination destination{};
   socklen_t size = 0;
 };
 
-/// What /proc/PID/status says of a process or a thread (proc(5)).
-struct Status {
-  std::optional<std::uint64_t> process;
-  std::optional<std::uint64_t> filters;  // of system calls: Linux 5.9
-};
-
-Status status_of(pid_t thread) {
-  std::ifstream file("/proc/" + std::to_string(thread) + "/status");
-  Status status;
-  for (std::string line; std::getline(file, line) && !status.filters;) {
-    const auto number = [&](std::string_view key) {
-      return parse_unsigned(trim(std::string_view(line).substr(key.size())));
-    };
-    if (line.starts_with(kProcess)) status.process = number(kProcess);
-    if (line.starts_with(kFilters)) status.filters = number(kFilters);
-  }
-  return status;
-}
-
-/// The agent's own socket, as a descriptor of ours.
-UniqueFd socket_of(const Attempt& attempt, const Status& status) {
-  // A thread's descriptors are its process' own.
-  const auto& number = status.process;
-  const bool known = number && *number <= std::numeric_limits<pid_t>::max();
-  const pid_t process = known ? static_cast<pid_t>(*number) : attempt.thread;
-  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
-  if (!handle) return UniqueFd();
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, handle.get(), attempt.descriptor, 0)));
-}
-
-/// The file that an agent names, however it is reached.
-UniqueFd file_of(const Attempt& attempt) {
+/// The path of a socket, as it was copied.
+std::string path_of(const Attempt& attempt) {
   const auto& local = attempt.destination.local;
   const std::size_t size = attempt.size - offsetof(sockaddr_un, sun_path);
-  const std::string path(local.sun_path, ::strnlen(local.sun_path, size));
-  const std::string folder = "/proc/" + std::to_string(attempt.thread) + "/cwd";
-  const UniqueFd base(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  return UniqueFd(::openat(base.get(), path.c_str(), O_PATH | O_CLOEXEC));
+  return std::string(local.sun_path, ::strnlen(local.sun_path, size));
 }
 
 /// Whether the socket that is bound to this file was made in the network namespace of this process (sock_diag(7)).
@@ -143,12 +98,8 @@ int connect_to(int socket, const Destination& destination, socklen_t size) {
 int connect_to_file(int socket, const UniqueFd& file, const ConnectPolicy& policy) {
   struct stat info {};
   if (!file || ::fstat(file.get(), &info) != 0) return ENOENT;
-  const auto is_it = [&](const FileIdentity& shared) {
-    return shared.number == info.st_ino && shared.device == info.st_dev;
-  };
-  const bool shared = std::any_of(policy.shared_sockets.begin(), policy.shared_sockets.end(), is_it);
   if (!S_ISSOCK(info.st_mode)) return ECONNREFUSED;
-  if (!shared && !was_bound_here(info)) return EACCES;
+  if (!contains(policy.shared_sockets, info) && !was_bound_here(info)) return EACCES;
   Destination place{};
   place.local.sun_family = AF_UNIX;
   const std::string path = "/proc/self/fd/" + std::to_string(file.get());
@@ -228,21 +179,12 @@ int make_connection(int socket, const Attempt& attempt, const UniqueFd& file, co
   return connect_to(socket, attempt.destination, attempt.size);
 }
 
-void answer(int listener, std::uint64_t id, int error) {
-  seccomp_notif_resp response{};
-  response.id = id;
-  response.error = -error;
-  ::ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);  // fails for an agent that is gone
-}
-
 /// False: the agent is gone, or its memory cannot be read.
-bool copy_destination(const seccomp_notif& notification, Attempt& attempt) {
-  const auto size = static_cast<std::uint32_t>(notification.data.args[2]);
+bool copy_destination(const Notification& asked, Attempt& attempt) {
+  const auto size = static_cast<std::uint32_t>(asked.argument(2));
   if (size < sizeof(sa_family_t) || size > sizeof attempt.destination) return false;
   attempt.size = size;
-  iovec here{&attempt.destination, size};
-  iovec there{reinterpret_cast<void*>(notification.data.args[1]), size};
-  return ::process_vm_readv(attempt.thread, &here, 1, &there, 1, 0) == static_cast<ssize_t>(size);
+  return asked.copy(asked.argument(1), &attempt.destination, size);
 }
 
 /// A server of the agent's: only for this machine, and no address is chosen for it.
@@ -262,41 +204,36 @@ unsigned count_filters(pid_t process) {
   return static_cast<unsigned>(*count);
 }
 
-ConnectSupervisor::ConnectSupervisor(UniqueFd listener, ConnectPolicy policy)
-    : listener_(std::move(listener)), policy_(std::move(policy)) {}
+const std::vector<int>& ConnectSupervisor::calls() {
+  static const std::vector<int> numbers{SYS_connect, SYS_listen};
+  return numbers;
+}
 
-void ConnectSupervisor::answer_one() {
-  seccomp_notif notification{};
-  if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, &notification) != 0) return;
+void ConnectSupervisor::answer(const Notification& asked) {
   Attempt attempt;
-  attempt.id = notification.id;
-  attempt.thread = static_cast<pid_t>(notification.pid);
-  attempt.descriptor = static_cast<int>(notification.data.args[0]);
-  const auto status = status_of(attempt.thread);
+  const auto status = status_of(asked.thread());
   attempt.by_sub_agent = status.filters.value_or(policy_.filters_of_agent + 1) > policy_.filters_of_agent;
-  const bool listens = notification.data.nr == SYS_listen;
-  if (!listens && !copy_destination(notification, attempt)) return answer(listener_.get(), attempt.id, EFAULT);
-  auto socket = std::make_shared<UniqueFd>(socket_of(attempt, status));
+  const bool listens = asked.call() == SYS_listen;
+  if (!listens && !copy_destination(asked, attempt)) return asked.answer(EFAULT);
+  auto socket = std::make_shared<UniqueFd>(asked.take(asked.descriptor(0), status));
   const int error = *socket ? 0 : errno == EBADF ? EBADF : EACCES;
   const bool has_path =
       !listens && attempt.destination.any.ss_family == AF_UNIX && attempt.size > offsetof(sockaddr_un, sun_path);
-  auto file = std::make_shared<UniqueFd>(has_path ? file_of(attempt) : UniqueFd());
-  // All that was looked at is of the process that asks, and not of another one with its number.
-  if (::ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &attempt.id) != 0) return;
-  if (error != 0) return answer(listener_.get(), attempt.id, error);
-  if (listens) {
-    return answer(listener_.get(), attempt.id, open_server(socket->get(), static_cast<int>(notification.data.args[1])));
-  }
+  auto file = std::make_shared<UniqueFd>(
+      has_path ? asked.file(AT_FDCWD, path_of(attempt), Notification::LastLink::follow) : UniqueFd());
+  if (!asked.still_waits()) return;
+  if (error != 0) return asked.answer(error);
+  if (listens) return asked.answer(open_server(socket->get(), asked.descriptor(1)));
   // It may wait for its peer, even where it was not to: an agent can change that meanwhile.
   ++waiting_;
   try {
-    std::thread([this, attempt, socket, file] {
-      answer(listener_.get(), attempt.id, make_connection(socket->get(), attempt, *file, policy_));
+    std::thread([this, asked, attempt, socket, file] {
+      asked.answer(make_connection(socket->get(), attempt, *file, policy_));
       --waiting_;
     }).detach();
   } catch (const std::exception&) {
     --waiting_;
-    answer(listener_.get(), attempt.id, EAGAIN);
+    asked.answer(EAGAIN);
   }
 }
 

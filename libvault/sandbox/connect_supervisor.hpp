@@ -10,13 +10,10 @@
 #include <vector>
 
 #include "base/file.hpp"
+#include "sandbox/file_identity.hpp"
+#include "sandbox/notification.hpp"
 
 namespace agentvault::sandbox {
-
-struct FileIdentity {
-  dev_t device;
-  ino_t number;
-};
 
 struct ConnectPolicy {
   /// Without a network namespace: only to these ports of 127.0.0.1.
@@ -40,17 +37,16 @@ unsigned count_filters(pid_t process);
 
 class ConnectSupervisor {
  public:
-  ConnectSupervisor(UniqueFd listener, ConnectPolicy policy);
+  explicit ConnectSupervisor(ConnectPolicy policy) : policy_(std::move(policy)) {}
 
-  /// Can be read when somebody wants to connect.
-  int get() const { return listener_.get(); }
-  /// Answers one.
-  void answer_one();
+  /// The numbers of the calls that it answers.
+  static const std::vector<int>& calls();
+  /// Now or later.
+  void answer(const Notification& asked);
   /// As many wait for their peers as can: others have to wait with them.
   bool busy() const;
 
  private:
-  UniqueFd listener_;
   ConnectPolicy policy_;
   std::atomic<int> waiting_{0};  // connections, each in a thread of its own
 };

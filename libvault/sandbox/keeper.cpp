@@ -16,19 +16,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <fstream>
 #include <optional>
 
 #include "base/error.hpp"
 #include "base/installed_group.hpp"
 #include "base/text.hpp"
 #include "sandbox/capabilities.hpp"
-#include "sandbox/connect_supervisor.hpp"
+#include "sandbox/descendants.hpp"
 #include "sandbox/furnishing.hpp"
 #include "sandbox/landlock.hpp"
 #include "sandbox/landlock_view.hpp"
 #include "sandbox/namespaces.hpp"
 #include "sandbox/standard_streams.hpp"
+#include "sandbox/supervisor.hpp"
 #include "sandbox/syscall_filter.hpp"
 
 namespace agentvault::sandbox {
@@ -102,7 +102,7 @@ std::vector<FileIdentity> identities(const std::vector<std::filesystem::path>& p
   std::vector<FileIdentity> out;
   for (const auto& path : paths) {
     struct stat info {};
-    if (::stat(path.c_str(), &info) == 0) out.push_back({info.st_dev, info.st_ino});
+    if (::stat(path.c_str(), &info) == 0) out.push_back(FileIdentity::of(info));
   }
   return out;
 }
@@ -185,12 +185,13 @@ class Keeper {
     readable_announcements_.reset();
     if (request_.level == Level::off) return;
     // While exec opens the vault.
-    filter_.emplace(strict());
+    foreign_streams_ = streams_outside(view_);
+    filter_.emplace(AgentFilter::Walls{strict(), !strict() || !foreign_streams_.empty()});
     files_ = strict() ? writing_rules_for(view_) : rules_for(view_);
+    if (strict()) return;
+    descendants_.emplace();
     // Without a namespace that ends with it, this process tidies up when exec is gone: its channel tells.
-    if (!strict()) ::prctl(PR_SET_PDEATHSIG, 0);
-    // The agent is to get nothing of this process.
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("make the keeper undumpable");
+    ::prctl(PR_SET_PDEATHSIG, 0);
   }
 
   void furnish(const Furnishing& furnishing) {
@@ -213,7 +214,6 @@ class Keeper {
 
   void start(const Furnishing& furnishing) {
     block_signals();
-    if (!strict() && ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) throw_errno("take in orphans");
     int result[2];
     if (::pipe2(result, O_CLOEXEC) != 0) throw_errno("make a pipe");
     UniqueFd reads(result[0]), writes(result[1]);
@@ -240,7 +240,7 @@ class Keeper {
           ErrorKind::failed, failure_of(filter),
           "another sandbox around this one may forbid it; --isolation off goes without, and holds no hostile agent");
     }
-    supervisor_.emplace(std::move(filter->descriptors.front()), policy(furnishing));
+    supervisor_.emplace(std::move(filter->descriptors.front()), connect_policy(furnishing), attribute_policy());
     std::uint8_t code = 0;
     if (read_up_to(reads.get(), {&code, 1}, "the agent's start") != 0) {
       channel_.send(kNotStarted, Bytes{code});
@@ -249,13 +249,14 @@ class Keeper {
     const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, agent_, 0)));
     if (!handle) throw_errno("hold the agent");
     channel_.send(kStarted, {}, {handle.get()});
+    if (descendants_) descendants_->appoint_successor();
   }
 
   static std::string failure_of(const std::optional<Message>& message) {
     return message ? std::string(as_text(message->bytes)) : "the agent's process ended before it was confined";
   }
 
-  ConnectPolicy policy(const Furnishing& furnishing) {
+  ConnectPolicy connect_policy(const Furnishing& furnishing) {
     ConnectPolicy policy;
     policy.local_sockets = strict();
     policy.shared_sockets = shared_sockets_;
@@ -265,6 +266,15 @@ class Keeper {
     policy.announcements = announcements_.get();
     policy.filters_of_agent = count_filters(::getpid()) + 1;
     policy.without_token = strict() ? without_token_ : furnishing.without_token;
+    return policy;
+  }
+
+  AttributePolicy attribute_policy() const {
+    AttributePolicy policy;
+    policy.kept = foreign_streams_;
+    policy.only_writable = !strict();
+    policy.writable = view_.writable;
+    if (!temporary_.empty()) policy.writable.emplace_back(temporary_);
     return policy;
   }
 
@@ -358,27 +368,10 @@ class Keeper {
 
   /// With the first process of a namespace all others end; without one they are ended here.
   [[noreturn]] void finish(int status) {
-    if (!strict()) {
-      end_descendants();
-      std::error_code left_behind;
-      if (!temporary_.empty()) std::filesystem::remove_all(temporary_, left_behind);
-    }
+    if (descendants_) descendants_->end();
+    std::error_code left_behind;
+    if (!temporary_.empty()) std::filesystem::remove_all(temporary_, left_behind);
     ::_exit(status);
-  }
-
-  /// Orphans become children of this process, so that each round sees those that the last one has made orphans.
-  static void end_descendants() {
-    const std::string list = "/proc/self/task/" + std::to_string(::getpid()) + "/children";
-    for (int round = 0; round < 1000; ++round) {
-      std::ifstream children(list);
-      bool any = false;
-      for (pid_t child; children >> child;) {
-        any = true;
-        ::kill(child, SIGKILL);
-      }
-      if (!any) return;
-      ::waitpid(-1, nullptr, 0);
-    }
   }
 
   const CellRequest& request_;
@@ -390,6 +383,7 @@ class Keeper {
   std::vector<std::string> environment_;
   std::string temporary_;
   std::vector<FileIdentity> shared_sockets_;
+  std::vector<FileIdentity> foreign_streams_;
   std::vector<std::uint16_t> without_token_;
   UniqueFd announcements_;
   UniqueFd readable_announcements_;
@@ -398,13 +392,15 @@ class Keeper {
   pid_t agent_ = -1;
   std::optional<AgentFilter> filter_;
   std::optional<Landlock> files_;
-  std::optional<ConnectSupervisor> supervisor_;
+  std::optional<Descendants> descendants_;
+  std::optional<Supervisor> supervisor_;
   std::optional<MountGuard> guard_;
 };
 
 }  // namespace
 
 void keep(const CellRequest& request, Channel channel, Owner owner) {
+  InstalledGroup::let_go_of_vault();
   // In a namespace of its own it has no group yet.
   if (request.level != Level::strict) InstalledGroup::give_up();
   // It must not outlive exec.

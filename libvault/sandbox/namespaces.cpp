@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,9 +40,12 @@ pid_t fork_into_namespaces() {
 
 void map_own_user(uid_t user, gid_t group) {
   const auto one_to_one = [](unsigned id) { return std::to_string(id) + " " + std::to_string(id) + " 1\n"; };
+  // The files of an undumpable process are root's.
+  if (::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0) throw_errno("open the own settings");
   write_setting("/proc/self/setgroups", "deny");
   write_setting("/proc/self/uid_map", one_to_one(user));
   write_setting("/proc/self/gid_map", one_to_one(group));
+  if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("close the own settings");
 }
 
 }  // namespace agentvault::sandbox

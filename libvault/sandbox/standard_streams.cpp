@@ -5,6 +5,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <string>
+
 #include "base/error.hpp"
 
 namespace agentvault::sandbox {
@@ -34,6 +37,22 @@ void check_standard_streams() {
       throw Error(ErrorKind::usage, "a standard stream is a socket", "redirect it through a pipe: | cat");
     }
   }
+}
+
+std::vector<FileIdentity> streams_outside(const FileView& view) {
+  std::vector<FileIdentity> out;
+  for (int fd = 0; fd <= 2; ++fd) {
+    struct stat info {};
+    if (::fstat(fd, &info) != 0) continue;
+    // Another's device, as /dev/null is to an ordinary user.
+    if (S_ISCHR(info.st_mode) && info.st_uid != ::geteuid()) continue;
+    std::error_code unknown;
+    const auto name = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), unknown);
+    if (unknown || !name.is_absolute()) continue;  // a pipe
+    const auto holds_it = [&](const auto& folder) { return is_within(name, folder); };
+    if (std::none_of(view.writable.begin(), view.writable.end(), holds_it)) out.push_back(FileIdentity::of(info));
+  }
+  return out;
 }
 
 void close_all_but_standard_streams(int kept) {

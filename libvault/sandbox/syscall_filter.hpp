@@ -10,13 +10,18 @@ namespace agentvault::sandbox {
 /// For an agent: made in one process, which may take some milliseconds, and entered in its child.
 class AgentFilter {
  public:
+  struct Walls {
+    bool namespaces = false;
+    /// Whether files can be reached whose modes, owners, attributes and times are none of the agent's.
+    bool foreign_files = false;
+  };
   /// Inside its namespaces: no further namespaces, no debugging of others, no sockets that a network namespace does not
   /// hold (AF_VSOCK), no datagrams to paths, no pushing of characters into the terminal, no set-uid programs. Without
-  /// namespaces, besides: no sockets but TCP ones and socket pairs.
-  explicit AgentFilter(bool has_namespaces);
+  /// namespaces, besides: no sockets but TCP ones and socket pairs. Calls that nobody has judged are unknown.
+  explicit AgentFilter(Walls walls);
 
-  /// Every connect(), and without namespaces every listen(), waits for the answer of whoever holds the descriptor that
-  /// is returned. The caller has given up new privileges.
+  /// Every connect(), without namespaces every listen(), and with foreign files every change of attributes waits for
+  /// the answer of whoever holds the descriptor that is returned. The caller has given up new privileges.
   UniqueFd enforce() const;
 
  private:

@@ -30,6 +30,7 @@ void show(unsigned waiting) {
 
 /// Until the other end of the pipe is closed.
 [[noreturn]] void run(int pipe) {
+  InstalledGroup::let_go_of_vault();
   InstalledGroup::give_up();
   ::dup3(pipe, 3, 0);
   ::fcntl(3, F_SETFD, FD_CLOEXEC);

@@ -291,6 +291,7 @@ def vault_by_broker_working_directory(w):
 
 @attempt("the vault")
 def vault_chmod(w):
+    """Its own mode is what it has already: what counts is what can be read then."""
     os.chmod(w.vault, 0o700)
     with open(w.vault + "/vault.db", "rb"):
         return "changed"
@@ -466,10 +467,194 @@ def start_file_through_standard_input(w):
     return "opened for writing"
 
 
-@attempt("what runs later, outside")
-def start_file_mode(w):
-    os.chmod(w.home + "/.bashrc", 0o644)
+# --- modes, owners, attributes, times: each leaves the file as it was
+
+def start_file(w):
+    return (w.home + "/.bashrc\0").encode()
+
+
+def opened_start_file(w):
+    return os.open(w.home + "/.bashrc", os.O_RDONLY)
+
+
+def mode_of(path):
+    return os.stat(path).st_mode & 0o7777
+
+
+@attempt("modes and attributes")
+def vault_mode(w):
+    os.chmod(w.vault, mode_of(w.vault))
     return "changed"
+
+
+@attempt("modes and attributes")
+def vault_database_mode(w):
+    os.chmod(w.vault + "/vault.db", 0o600)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_mode(w):
+    os.chmod(w.home + "/.bashrc", mode_of(w.home + "/.bashrc"))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_mode_by_descriptor(w):
+    fd = opened_start_file(w)
+    os.fchmod(fd, os.fstat(fd).st_mode & 0o7777)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_mode_by_link(w):
+    link = tempfile.mktemp(dir=".")
+    os.symlink(w.home + "/.bashrc", link)
+    try:
+        os.chmod(link, mode_of(link))
+        return "changed"
+    finally:
+        os.unlink(link)
+
+
+@attempt("modes and attributes")
+def start_file_mode_through_proc(w):
+    os.chmod(f"/proc/self/fd/{opened_start_file(w)}", mode_of(w.home + "/.bashrc"))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_mode_by_a_new_call(w):
+    call(452, -100, start_file(w), mode_of(w.home + "/.bashrc"), 0)  # fchmodat2
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_owner(w):
+    os.chown(w.home + "/.bashrc", os.getuid(), -1)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_owner_by_descriptor(w):
+    os.fchown(opened_start_file(w), os.getuid(), -1)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_extended_attribute(w):
+    os.setxattr(w.home + "/.bashrc", "user.redteam", b"x")
+    os.removexattr(w.home + "/.bashrc", "user.redteam")
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_extended_attribute_by_descriptor(w):
+    fd = opened_start_file(w)
+    os.setxattr(fd, "user.redteam", b"x")
+    os.removexattr(fd, "user.redteam")
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_extended_attribute_by_a_new_call(w):
+    value = ctypes.create_string_buffer(b"x")
+    arguments = struct.pack("QII", ctypes.addressof(value), 1, 0)
+    call(463, -100, start_file(w), 0, b"user.redteam\0", arguments, len(arguments))  # setxattrat
+    os.removexattr(w.home + "/.bashrc", "user.redteam")
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_access_list(w):
+    """An entry for the owner, for another user, for the group, the mask, and for others; then none any more."""
+    entry = lambda tag, rights, who=0xffffffff: struct.pack("<HHI", tag, rights, who)
+    entries = struct.pack("<I", 2) + entry(1, 6) + entry(2, 4, 61299) + entry(4, 4) + entry(16, 4) + entry(32, 4)
+    mode = mode_of(w.home + "/.bashrc")
+    os.setxattr(w.home + "/.bashrc", "system.posix_acl_access", entries)
+    os.removexattr(w.home + "/.bashrc", "system.posix_acl_access")
+    os.chmod(w.home + "/.bashrc", mode)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_times(w):
+    info = os.stat(w.home + "/.bashrc")
+    os.utime(w.home + "/.bashrc", ns=(info.st_atime_ns, info.st_mtime_ns))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_times_by_descriptor(w):
+    fd = opened_start_file(w)
+    info = os.fstat(fd)
+    os.utime(fd, ns=(info.st_atime_ns, info.st_mtime_ns))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_times_by_an_old_call(w):
+    info = os.stat(w.home + "/.bashrc")
+    call(132, start_file(w), struct.pack("qq", int(info.st_atime), int(info.st_mtime)))  # utime, of x86-64
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_flags(w):
+    """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS: what chattr does."""
+    fd = opened_start_file(w)
+    flags = bytearray(8)
+    fcntl.ioctl(fd, 0x80086601, flags)
+    fcntl.ioctl(fd, 0x40086602, bytes(flags))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_flags_by_a_new_call(w):
+    arguments = ctypes.create_string_buffer(24)
+    call(468, -100, start_file(w), arguments, 24, 0)  # file_getattr
+    call(469, -100, start_file(w), arguments, 24, 0)  # file_setattr
+    return "changed"
+
+
+@attempt("modes and attributes")
+def standard_input_mode(w):
+    """A file that exec was started with, of which the agent has a descriptor from outside of all mounts."""
+    os.fchmod(0, os.fstat(0).st_mode & 0o7777)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def standard_input_mode_through_proc(w):
+    os.chmod("/proc/self/fd/0", os.fstat(0).st_mode & 0o7777)
+    return "changed"
+
+
+@attempt("modes and attributes")
+def standard_input_times(w):
+    info = os.fstat(0)
+    os.utime(0, ns=(info.st_atime_ns, info.st_mtime_ns))
+    return "changed"
+
+
+@attempt("modes and attributes")
+def standard_input_extended_attribute(w):
+    os.setxattr(0, "user.redteam", b"x")
+    os.removexattr(0, "user.redteam")
+    return "changed"
+
+
+@attempt("modes and attributes")
+def start_file_lease(w):
+    """Whoever opens it for writing then waits, up to 45 seconds."""
+    fcntl.fcntl(opened_start_file(w), 1024, fcntl.F_RDLCK)
+    return "leased"
+
+
+@attempt("modes and attributes")
+def folder_watched_by_signal(w):
+    fcntl.fcntl(os.open(w.home, os.O_RDONLY), 1026, 1)
+    return "watches"
 
 
 @attempt("keys of others")
@@ -688,6 +873,24 @@ def nested_sandbox(w):
     if done.returncode != 0:
         raise OSError(done.stderr.strip())
     return "made"
+
+
+@attempt("system calls")
+def mounts_by_a_new_call(w):
+    """statmount: what is mounted where, outside as well."""
+    request = struct.pack("IIQQQ", 32, 0, os.statvfs("/").f_fsid or 1, 1, 0)
+    result = libc.syscall(457, request, ctypes.create_string_buffer(4096), 4096, 0)
+    if result < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
+        raise OSError(ctypes.get_errno(), "statmount")
+    return "answered"
+
+
+@attempt("system calls")
+def list_of_mounts_by_a_new_call(w):
+    result = libc.syscall(458, struct.pack("IIQQQ", 32, 0, 2**64 - 1, 0, 0), ctypes.create_string_buffer(4096), 512, 0)
+    if result < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
+        raise OSError(ctypes.get_errno(), "listmount")
+    return "answered"
 
 
 @attempt("system calls")

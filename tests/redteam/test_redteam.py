@@ -30,7 +30,7 @@ SECRET = "redteam-secret-"
 # What succeeds nevertheless. SECURITY.md says so, and why.
 OPEN = {
     "standard": {"git_hook", "git_configuration", "git_folder_replaced", "editor_settings", "direnv_file", "dot_env", "dot_env_deeper",
-                 "start_file_mode", "shared_memory_with_a_name", "vault_list", "broker_descriptors"},
+                 "shared_memory_with_a_name", "vault_list", "broker_descriptors"},
     "strict": set(),
 }
 # What has no control on some machines, and why.
@@ -41,6 +41,9 @@ WITHOUT_CONTROL = {
     "packet_socket": "only for root", "raw_socket": "only for root", "system_file": "only for root", "password_file": "only for root",
     "kernel_setting": "only for root", "kernel_trigger": "only for root, with sysrq in this kernel", "device_setting": "only for root", "disk": "only for root, of a disk",
     "kernel_log": "dmesg_restrict", "new_device": "only for root", "broker_kcmp": "no kcmp in this kernel", "host_port_multipath": "no MPTCP in this kernel",
+    **{name: "not in this kernel" for name in ("start_file_mode_by_a_new_call", "start_file_extended_attribute_by_a_new_call", "start_file_flags_by_a_new_call",
+                                               "mounts_by_a_new_call", "list_of_mounts_by_a_new_call")},
+    **{name: "not on this file system" for name in ("start_file_flags", "start_file_access_list")},
     "host_port_over_v6": "no IPv6 here", "network_of_the_broker": "only for root", "vault_by_file_handle": "only for root",
     "host_port_fast_open": "tcp_fastopen is off", "ring_of_requests": "io_uring_disabled", "vault_uncover": "there is no cover without walls",
     "push_into_terminal": "dev.tty.legacy_tiocsti", "runtime_folder": "/run is root's", "socket_of_desktop": "/run is root's",

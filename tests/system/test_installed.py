@@ -1,15 +1,18 @@
 """The system-wide installation: set-group-ID, vaults where other programs of the same user do not get. Needs root to set up;
 everything is then run as an ordinary user."""
+import contextlib
 import json
 import os
 import pathlib
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import unittest
 
-from harness import KEY, LIMIT, PROGRAM, ROOT, Certificate, Upstream, main
+from harness import KEY, LIMIT, PROGRAM, ROOT, Certificate, Upstream, main, wait_for
 
 USER, GROUP = 61201, 61202
 STATE = pathlib.Path("/var/lib/agentvault")
@@ -153,6 +156,98 @@ sys.stdin.read()
                 process.stdin.close()
                 self.assertEqual(process.wait(LIMIT), 0)
                 process.stdout.close()
+
+    THIEF = r"""
+import os, sys
+root, tries, taken = int(sys.argv[1]), 0, 0
+print("ready", flush=True)
+def family(pid):
+    yield pid
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in open(f"/proc/{pid}/task/{task}/children").read().split():
+                yield from family(child)
+    except OSError:
+        pass
+def attempt(path):
+    global tries, taken
+    tries += 1
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        try:
+            os.close(os.open(path, flags))
+        except OSError:
+            continue
+        taken += 1
+        print("TAKEN", path, flush=True)
+        return
+while os.path.exists(f"/proc/{root}"):
+    for pid in family(root):
+        # The descriptor of the vault's folder is the first of those from 20 on; the others are for any that is passed on.
+        for place in ("fd/20", "fd/21", "fd/3", "fd/4", "fd/5", "cwd"):
+            attempt(f"/proc/{pid}/{place}/vault.db")
+        attempt(f"/proc/{pid}/mem")
+print("tries", tries, "taken", taken, flush=True)
+"""
+
+    def test_a_thief_gets_nothing_out_of_any_command(self):
+        """Another program of the user, which tries again and again, while each command runs, to follow what its processes hold."""
+        self.ready()
+        policy = self.own / "p.toml"
+        policy.write_text("version = 1\n[agents.default]\n")
+        commands = [["exec", "-q", "--isolation", level, "--", "true"] for level in ("off", "standard", "strict")]
+        commands += [["list"], ["show", "api"], ["status"], ["doctor"], ["sessions"], ["rotate"], ["policy", "apply", policy], ["policy", "show"],
+                     ["doctor", "--probe", "api"], ["revoke", "--all"], ["backup", self.own / "b"], ["remove", "none"], ["provider", "list"]]
+        for words in commands:
+            with self.subTest(" ".join(map(str, words))):
+                tries = 0
+                for _ in range(200):
+                    # Stopped until the thief is there; the program begins in the same process.
+                    process = subprocess.Popen(["sh", "-c", 'read line; exec "$@"', "sh", str(self.program), *map(str, words)], stdin=subprocess.PIPE,
+                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=USER, group=USER, extra_groups=[], cwd=self.own,
+                                               env={"PATH": os.environ["PATH"], "HOME": str(self.own)})
+                    thief = subprocess.Popen([sys.executable, "-c", self.THIEF, str(process.pid)], stdout=subprocess.PIPE, text=True, user=USER, group=USER,
+                                             extra_groups=[], cwd="/")
+                    self.assertEqual(thief.stdout.readline(), "ready\n")
+                    process.communicate(b"\n", timeout=LIMIT)
+                    out = thief.communicate(timeout=LIMIT)[0]
+                    stolen = [line for line in out.splitlines() if line.startswith("TAKEN") and not line.endswith("/mem")]
+                    self.assertEqual(stolen, [])
+                    tries += int(out.split("tries ")[1].split()[0])
+                    if tries >= 1000:
+                        break
+                self.assertGreaterEqual(tries, 1000)
+
+    def test_no_command_leaves_a_core_dump(self):
+        self.ready()
+        pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+        if pattern.startswith("|") or "/" in pattern:
+            self.skipTest("SKIPPED: core dumps of this machine do not go into the working directory: " + pattern)
+        folder = self.own / "cores"
+        folder.mkdir()
+        os.chown(folder, USER, USER)
+        for program in (self.program, PROGRAM):
+            for words in (["list"], ["show", "api"], ["status"]):
+                # It waits for somebody to read what it says, with pages of the database in its memory.
+                reads, writes = os.pipe()
+                os.set_blocking(writes, False)
+                with contextlib.suppress(BlockingIOError):
+                    while os.write(writes, b"x" * 4096):
+                        pass
+                os.set_blocking(writes, True)
+                # Not a set-group-ID program, which leaves none anyway: only the vault is the same.
+                where = [] if program == self.program else ["--vault", self.own / "vault"]
+                if where and not where[1].exists():
+                    self.ok(self.user(PROGRAM, *where, "init", "--tpm", "embedded"))
+                    self.ok(self.user(PROGRAM, *where, "add", "api", "--url", self.up.url, "--stdin", stdin=KEY))
+                process = subprocess.Popen([program, *where, *words], stdout=writes, user=USER, group=USER, extra_groups=[],
+                                           cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(self.own)},
+                                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
+                os.close(writes)
+                wait_for(lambda: "pipe_write" in pathlib.Path(f"/proc/{process.pid}/wchan").read_text(), "its first line")
+                os.kill(process.pid, signal.SIGABRT)
+                process.wait(LIMIT)
+                os.close(reads)
+                self.assertEqual(list(folder.iterdir()), [])
 
     def test_without_a_vault_it_says_so(self):
         done = self.vault("list")

@@ -15,33 +15,8 @@ import threading
 import time
 import unittest
 
+from cell import WALLS, IsolationTest
 from harness import KEY, LIMIT, PROGRAM, ROOT, SystemTest, main, run_on_terminal, wait_for
-
-WALLS = ("standard", "strict")
-
-
-class IsolationTest(SystemTest):
-    def setUp(self):
-        super().setUp()
-        # Not under /tmp, which is private inside.
-        place = "/home" if os.geteuid() == 0 else str(ROOT / "build")
-        self.base = pathlib.Path(tempfile.mkdtemp(prefix="isolation-", dir=place))
-        self.addCleanup(shutil.rmtree, self.base, True)
-        self.home, self.project = self.base / "home", self.base / "home/project"
-        self.project.mkdir(parents=True)
-        (self.home / ".bashrc").write_text("# start\n")
-        self.v = self.vault()
-        self.v.environment["HOME"] = str(self.home)
-        for name in ("XDG_RUNTIME_DIR", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
-            self.v.environment.pop(name, None)
-        self.ok(self.v.add("openai"))
-
-    def inside(self, level, script, *options, cwd=None, env=None, stdin="", shell="sh"):
-        return self.v.run("exec", "-q", "--isolation", level, *options, "--", shell, "-c", script, cwd=cwd or self.project, env=env, stdin=stdin)
-
-    def python(self, level, script, *options, **more):
-        return self.v.run("exec", "-q", "--isolation", level, *options, "--", sys.executable, "-c", script, cwd=more.pop("cwd", self.project), **more)
-
 
 class LevelTest(IsolationTest):
     def test_auto_is_the_default_and_takes_the_strongest(self):
@@ -97,22 +72,6 @@ class LevelTest(IsolationTest):
             process.terminate()
             self.assertEqual(process.wait(LIMIT), 7)
             process.stdout.close()
-
-    def test_nothing_survives_the_session(self):
-        """A process that has left its group, session and parent ends with the agent, and with a killed exec."""
-        # The pipe ends when the daemon has become another program.
-        script = "import os,sys,signal\nr,w=os.pipe()\nif os.fork():\n  os.close(w)\n  os.read(r,1)\n  sys.exit() if sys.argv[1]=='end' else signal.pause()\nos.setsid()\nif os.fork(): os._exit(0)\nos.execvp('sleep', ['sleep', sys.argv[2]])"
-        for level in WALLS:
-            for how in ("end", "kill"):
-                mark = f"{6000 + os.getpid() % 1000}.{WALLS.index(level)}{how == 'kill':d}"
-                process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c", script, how, mark),
-                                           env=self.v.environment, cwd=self.project)
-                alive = lambda: any(mark in cmdline(p) and cmdline(p).startswith("sleep") for p in os.listdir("/proc") if p.isdigit())
-                if how == "kill":
-                    wait_for(alive, "the daemon")
-                    process.kill()
-                process.wait(LIMIT)
-                wait_for(lambda: not alive(), f"{level}: the daemon's end")
 
     def test_the_terminal_keeps_working(self):
         for level in WALLS:

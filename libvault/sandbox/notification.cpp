@@ -1,0 +1,125 @@
+#include "sandbox/notification.hpp"
+
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <string_view>
+
+#include "base/text.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+constexpr std::string_view kProcess = "Tgid:";
+constexpr std::string_view kFilters = "Seccomp_filters:";
+constexpr std::size_t kPage = 4096;  // memory that can be read ends at the end of one; never larger steps
+
+/// What these mean depends on who asks.
+constexpr std::pair<std::string_view, std::string_view> kOwnNames[]{{"/proc/self/", ""},     {"/proc/thread-self/", ""},
+                                                                    {"/dev/fd/", "fd/"},     {"/dev/stdin", "fd/0"},
+                                                                    {"/dev/stdout", "fd/1"}, {"/dev/stderr", "fd/2"}};
+
+}  // namespace
+
+ProcessStatus status_of(pid_t thread) {
+  std::ifstream file("/proc/" + std::to_string(thread) + "/status");
+  ProcessStatus status;
+  for (std::string line; std::getline(file, line) && !status.filters;) {
+    const auto number = [&](std::string_view key) {
+      return parse_unsigned(trim(std::string_view(line).substr(key.size())));
+    };
+    if (line.starts_with(kProcess)) status.process = number(kProcess);
+    if (line.starts_with(kFilters)) status.filters = number(kFilters);
+  }
+  return status;
+}
+
+std::optional<Notification> Notification::receive(int listener) {
+  seccomp_notif received{};
+  if (::ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &received) != 0) return std::nullopt;
+  Notification out;
+  out.listener_ = listener;
+  out.id_ = received.id;
+  out.thread_ = static_cast<pid_t>(received.pid);
+  out.call_ = received.data.nr;
+  std::copy(std::begin(received.data.args), std::end(received.data.args), out.arguments_);
+  return out;
+}
+
+bool Notification::copy(std::uint64_t address, void* to, std::size_t size) const {
+  iovec here{to, size};
+  iovec there{reinterpret_cast<void*>(address), size};
+  return ::process_vm_readv(thread_, &here, 1, &there, 1, 0) == static_cast<ssize_t>(size);
+}
+
+std::optional<std::string> Notification::text(std::uint64_t address, std::size_t most) const {
+  std::string out;
+  while (out.size() <= most) {
+    char part[kPage];
+    const std::size_t size = kPage - (address + out.size()) % kPage;
+    if (!copy(address + out.size(), part, size)) return std::nullopt;
+    const auto* end = static_cast<const char*>(std::memchr(part, 0, size));
+    out.append(part, end != nullptr ? static_cast<std::size_t>(end - part) : size);
+    if (end != nullptr) return out.size() <= most ? std::optional(out) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::string Notification::in_proc(const std::string& name) const {
+  return "/proc/" + std::to_string(thread_) + "/" + name;
+}
+
+UniqueFd Notification::file(int descriptor) const {
+  const std::string name = descriptor == AT_FDCWD ? "cwd" : "fd/" + std::to_string(descriptor);
+  UniqueFd held(::open(in_proc(name).c_str(), O_PATH | O_CLOEXEC));
+  if (!held && errno == ENOENT) errno = EBADF;
+  return held;
+}
+
+UniqueFd Notification::file(int folder, const std::string& path, LastLink last) const {
+  if (path.empty()) return file(folder);
+  const int flags = O_PATH | O_CLOEXEC | (last == LastLink::hold ? O_NOFOLLOW : 0);
+  if (path.front() == '/') {
+    for (const auto& [own, instead] : kOwnNames) {
+      if (!path.starts_with(own)) continue;
+      const auto rest = path.substr(own.size());
+      return UniqueFd(::open(in_proc(std::string(instead) + rest).c_str(), flags));
+    }
+    return UniqueFd(::open(path.c_str(), flags));
+  }
+  const UniqueFd base = file(folder);
+  if (!base) return UniqueFd();
+  return UniqueFd(::openat(base.get(), path.c_str(), flags));
+}
+
+UniqueFd Notification::take(int descriptor, const ProcessStatus& status) const {
+  // A thread's descriptors are its process' own.
+  const auto& number = status.process;
+  const bool known = number && *number <= std::numeric_limits<pid_t>::max();
+  const pid_t process = known ? static_cast<pid_t>(*number) : thread_;
+  const UniqueFd handle(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  if (!handle) return UniqueFd();
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, handle.get(), descriptor, 0)));
+}
+
+bool Notification::still_waits() const {
+  return ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id_) == 0;
+}
+
+void Notification::answer(int error) const {
+  seccomp_notif_resp response{};
+  response.id = id_;
+  response.error = -error;
+  ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, &response);  // fails for an agent that is gone
+}
+
+}  // namespace agentvault::sandbox
