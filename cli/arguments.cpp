@@ -345,7 +345,8 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
     return arguments;
   }
   std::error_code unresolvable;
-  arguments.vault = fs::absolute(arguments.vault).lexically_normal();
+  arguments.vault_as_named = fs::absolute(arguments.vault);
+  arguments.vault = arguments.vault_as_named.lexically_normal();
   // SQLite follows no symbolic link on the way to the database: resolve them here, once.
   if (auto resolved = fs::weakly_canonical(arguments.vault, unresolvable); !unresolvable) arguments.vault = resolved;
   if (arguments.vault.filename().empty()) arguments.vault = arguments.vault.parent_path();

@@ -18,7 +18,8 @@ struct Arguments {
   std::vector<std::string> command;  // "exec", or "token", "inspect"
 
   // Everywhere.
-  std::filesystem::path vault;
+  std::filesystem::path vault;  // without links
+  std::filesystem::path vault_as_named;
   std::string tpm;  // empty: as stored
   bool json = false;
   std::string log_level = "warning";
@@ -103,7 +104,7 @@ struct Arguments {
   // completion
   std::string shell;
 
-  keys::VaultPaths paths_of_vault() const { return {vault}; }
+  keys::VaultPaths paths_of_vault() const { return {vault, vault_as_named}; }
   /// --tpm, where it was given.
   std::optional<tpm::TransportName> tpm_override() const;
 };

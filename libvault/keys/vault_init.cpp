@@ -204,7 +204,11 @@ void build(const VaultPaths& site, const NewVault& wanted, Footprint& footprint)
 
 void refuse_existing(const fs::path& place) {
   std::error_code error;
-  if (!fs::exists(place, error)) return;
+  struct stat info {};
+  if (::stat(place.c_str(), &info) != 0) return;
+  if (info.st_uid != ::geteuid()) {
+    throw Error(ErrorKind::failed, place.string() + " belongs to another user", "name another place with --vault");
+  }
   if (fs::exists(place / "vault.db")) {
     throw Error(ErrorKind::failed, "there is a vault at " + place.string() + " already",
                 "use it, move it away first, or name another place with --vault");

@@ -8,6 +8,8 @@ namespace agentvault::keys {
 
 struct VaultPaths {
   std::filesystem::path directory;
+  /// As it was named, where links may lead there. Empty: as `directory`.
+  std::filesystem::path named = {};
 
   /// For people: the folder's own name, where it is reached through a descriptor.
   std::filesystem::path shown() const;

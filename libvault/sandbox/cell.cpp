@@ -62,9 +62,11 @@ void Cell::expect_ready() {
   auto message = channel_.receive();
   if (!message) throw Error(ErrorKind::failed, kDied);
   if (message->kind == kFailed) fail(*message);
-  if (message->kind != kReady || message->bytes.size() != 2) throw Error(ErrorKind::failed, kDied);
-  working_directory_writable_ = message->bytes[0] != 0;
-  const bool redirected = message->bytes[1] != 0;
+  if (message->kind != kReady) throw Error(ErrorKind::failed, kDied);
+  ByteReader in(message->bytes);
+  working_directory_writable_ = in.number(1) != 0;
+  const bool redirected = in.number(1) != 0;
+  for (auto left = in.number(4); left > 0; --left) notes_.push_back(in.text());
   auto next = message->descriptors.begin();
   const auto take = [&] { return next == message->descriptors.end() ? UniqueFd() : std::move(*next++); };
   if (level_ == Level::standard) announcements_ = take();

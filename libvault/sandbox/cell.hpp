@@ -37,6 +37,8 @@ class Cell {
   /// Level::standard, once: where the local ports of the agent's connections are read, before these are made.
   UniqueFd take_announcements() { return std::move(announcements_); }
   bool working_directory_writable() const { return working_directory_writable_; }
+  /// For the person: what was made for the agent, and what could not be hidden or kept.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   /// The agent's program begins. Returns 0, or the errno with which that failed; then the cell is gone. Throws
   /// Error(failed).
@@ -70,6 +72,7 @@ class Cell {
   Doors doors_;
   UniqueFd announcements_;
   bool working_directory_writable_ = true;
+  std::vector<std::string> notes_;
   bool entered_ = false;
 };
 

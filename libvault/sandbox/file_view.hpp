@@ -11,11 +11,12 @@ namespace agentvault::sandbox {
 struct FileRequest {
   std::filesystem::path working_directory;
   std::filesystem::path home;                // of the agent: its HOME
-  std::string program;                       // as it was called; looked up in `search_path` without a slash
+  std::vector<std::string> command;          // its first word is looked up in `search_path` when it has no slash
   std::string search_path;                   // PATH
   std::vector<std::filesystem::path> hide;   // the vault, and what the user names besides
   std::vector<std::filesystem::path> write;  // what the user names
   std::vector<std::filesystem::path> share;  // hidden ones that the user opens
+  std::filesystem::path vault_as_named;      // with the links that lead to it
 };
 
 /// All paths are canonical and exist.
@@ -30,9 +31,11 @@ struct FileView {
   std::vector<std::filesystem::path> visible;
   /// Variables for tools whose usual cache would have to be made first, and cannot be.
   std::vector<std::string> environment;  // "%/" stands for the private temporary folder
+  std::vector<std::string> notes;        // for the person: what was made, what could not be done
 };
 
-/// Throws Error(usage) for a path of the user's that does not exist, Error(failed) without a working directory.
+/// Throws Error(usage) for a path of the user's that does not exist or that an agent can have led elsewhere, and
+/// Error(failed) without a working directory.
 FileView view_of(const FileRequest& request);
 
 /// Whether `path` is `folder`, or under it.

@@ -172,6 +172,7 @@ class Keeper {
     }
     if (request_.level == Level::standard) {
       check_without_mounts(view_, request_.files.hide);
+      note_what_stays_open(view_);
       if (landlock_abi() < kLeastAbi) throw Error(ErrorKind::failed, "this kernel has no Landlock of version 2");
       int ends[2];
       if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw_errno("make a pipe");
@@ -180,7 +181,11 @@ class Keeper {
       sent = {readable_announcements_.get()};
     }
     without_token_ = doors_.without_token;
-    channel_.send(kReady, Bytes{view_.working_directory_writable, static_cast<bool>(doors_.redirected)}, sent);
+    ByteWriter ready;
+    ready.u8(view_.working_directory_writable).u8(static_cast<bool>(doors_.redirected));
+    ready.u32(static_cast<std::uint32_t>(view_.notes.size()));
+    for (const auto& note : view_.notes) ready.text(note);
+    channel_.send(kReady, ready.bytes(), sent);
     doors_ = Doors();
     readable_announcements_.reset();
     if (request_.level == Level::off) return;

@@ -1,4 +1,4 @@
-// What lies where on a developer's machine: keys, the state of agents, caches. Relative to HOME where there is no slash
+// What lies where on a developer's machine: keys, caches, the system. Relative to HOME where there is no slash
 // in front.
 #pragma once
 
@@ -56,9 +56,8 @@ inline constexpr std::array kCredentialPaths{
     std::string_view(".config/fish/fish_variables"), std::string_view(".lesshst"), std::string_view(".viminfo"),
     std::string_view(".env"), std::string_view(".envrc"), std::string_view(".secrets"),
     // more of the kinds above
-    std::string_view(".config/github-copilot"), std::string_view(".local/share/com.vercel.cli"),
-    std::string_view(".local/share/mkcert"), std::string_view(".config/configstore"), std::string_view(".cloudflared"),
-    std::string_view(".local/share/atuin")};
+    std::string_view(".local/share/com.vercel.cli"), std::string_view(".local/share/mkcert"),
+    std::string_view(".config/configstore"), std::string_view(".cloudflared"), std::string_view(".local/share/atuin")};
 
 /// Of the machine, for whom root started.
 inline constexpr std::array kMachineCredentialPaths{std::string_view("/etc/shadow"),
@@ -81,36 +80,6 @@ inline constexpr std::array kMachineCredentialPaths{std::string_view("/etc/shado
                                                     std::string_view("/var/lib/kubelet"),
                                                     std::string_view("/var/lib/swtpm-localca"),
                                                     std::string_view("/var/lib/agentvault")};
-
-/// What agents keep about themselves, their own log-in included.
-inline constexpr std::array kAgentStatePaths{std::string_view(".claude"),
-                                             std::string_view(".claude.json"),
-                                             std::string_view(".codex"),
-                                             std::string_view(".gemini"),
-                                             std::string_view(".config/opencode"),
-                                             std::string_view(".local/share/opencode"),
-                                             std::string_view(".local/state/opencode"),
-                                             std::string_view(".aider"),
-                                             std::string_view(".config/goose"),
-                                             std::string_view(".local/share/goose"),
-                                             std::string_view(".qwen"),
-                                             std::string_view(".cursor-agent"),
-                                             std::string_view(".copilot"),
-                                             std::string_view(".config/crush"),
-                                             std::string_view(".local/share/crush"),
-                                             std::string_view(".continue"),
-                                             std::string_view(".amp"),
-                                             std::string_view(".local/share/amp"),
-                                             std::string_view(".kiro"),
-                                             std::string_view(".openhands")};
-
-/// Program name, and the folder of the above that it makes at its first start.
-struct FirstState {
-  std::string_view program;
-  std::string_view folder;
-};
-inline constexpr std::array kFirstStates{FirstState{"claude", ".claude"}, FirstState{"codex", ".codex"},
-                                         FirstState{"gemini", ".gemini"}, FirstState{"qwen", ".qwen"}};
 
 /// Downloads and build results that tools find again.
 inline constexpr std::array kCachePaths{std::string_view(".npm"),
@@ -136,9 +105,6 @@ inline constexpr std::array kCachePaths{std::string_view(".npm"),
                                         std::string_view(".cache/bazel"),
                                         std::string_view(".cache/huggingface"),
                                         std::string_view(".cache/torch"),
-                                        std::string_view(".cache/claude"),
-                                        std::string_view(".cache/claude-cli-nodejs"),
-                                        std::string_view(".cache/opencode"),
                                         std::string_view(".nuget/packages")};
 
 /// Where a tool's cache is missing, and it could not make it: the variable that names another.
@@ -166,27 +132,5 @@ inline constexpr std::array kPrivateFolders{std::string_view("/tmp"), std::strin
 inline constexpr std::array kSystemUnderRun{std::string_view("/run/current-system"),
                                             std::string_view("/run/opengl-driver")};
 inline constexpr std::array kTemporaryFolders{std::string_view("/tmp"), std::string_view("/var/tmp")};
-
-/// In the working directory: what programs outside of the session obey when they are started there.
-inline constexpr std::array kObeyedPaths{std::string_view(".envrc"),       std::string_view(".vscode"),
-                                         std::string_view(".idea"),        std::string_view(".zed"),
-                                         std::string_view(".mcp.json"),    std::string_view(".husky"),
-                                         std::string_view(".devcontainer")};
-
-/// Likewise, in a folder of git's.
-inline constexpr std::array kObeyedGitPaths{std::string_view("config"),    std::string_view("config.worktree"),
-                                            std::string_view("hooks"),     std::string_view("info/attributes"),
-                                            std::string_view("commondir"), std::string_view("gitdir")};
-
-inline constexpr std::array kSubmodules{std::string_view("modules")};
-
-/// Files of the working directory that hold keys begin so, unless they end so.
-inline constexpr std::string_view kDotEnv = ".env";
-inline constexpr std::array kHarmlessEndings{std::string_view(".example"), std::string_view(".sample"),
-                                             std::string_view(".template"), std::string_view(".dist")};
-/// Folders that are not searched for them: large, and not written by hand.
-inline constexpr std::array kUnsearched{
-    std::string_view(".git"),   std::string_view("node_modules"), std::string_view(".venv"), std::string_view("venv"),
-    std::string_view("target"), std::string_view("build"),        std::string_view("vendor")};
 
 }  // namespace agentvault::sandbox

@@ -65,6 +65,20 @@ void check_without_mounts(const FileView& view, const std::vector<fs::path>& mus
   }
 }
 
+void note_what_stays_open(FileView& view) {
+  constexpr std::size_t most_named = 4;
+  std::string names;
+  std::size_t count = 0;
+  for (const auto& path : view.hidden) {
+    if (!is_within(path, view.working_directory)) continue;
+    if (++count <= most_named)
+      names += (count > 1 ? ", " : "") + printable(path.lexically_relative(view.working_directory).string());
+  }
+  if (count == 0) return;
+  if (count > most_named) names += " and " + std::to_string(count - most_named) + " more";
+  view.notes.push_back("isolation standard cannot hide files of the project: the agent reads " + names);
+}
+
 Landlock rules_for(const FileView& view) {
   Landlock rules(access::kAll, Landlock::Scope::sockets_and_signals);
   std::vector<fs::path> closed = view.hidden;

@@ -17,6 +17,9 @@ inline constexpr int kLeastAbi = 2;
 /// Throws Error(usage) when one of these lies in a folder that the view lets be written.
 void check_without_mounts(const FileView& view, const std::vector<std::filesystem::path>& must_be_hidden);
 
+/// Notes what the view hides, and this cannot: files in the working directory.
+void note_what_stays_open(FileView& view);
+
 /// For whoever is going to enter them: the files of the view, signals and abstract sockets, too. They can be made long
 /// before. Throws Error(failed).
 Landlock rules_for(const FileView& view);

@@ -98,7 +98,8 @@ sandbox::CellRequest cell_for(const ExecRequest& request, const Terms& terms) {
   std::error_code gone;
   cell.files.working_directory = std::filesystem::current_path(gone);
   cell.files.home = variable(request.environment, "HOME");
-  cell.files.program = request.command.front();
+  cell.files.command = request.command;
+  if (!request.taken) cell.files.vault_as_named = request.open.paths.named;
   cell.files.search_path = variable(request.environment, "PATH");
   cell.files.hide = {hidden_folder(request)};
   cell.files.write = terms.writes;
@@ -262,6 +263,9 @@ int run_exec(ExecRequest request) {
   const auto level = isolation.level;
   const std::string level_name(name_of(level));
   if (!isolation.note.empty()) log::warning(isolation.note + ": this session runs at standard");
+  if (!request.quiet) {
+    for (const auto& note : isolation.cell->notes()) log::warning(note);
+  }
   if (!isolation.cell->working_directory_writable()) {
     log::warning(
         "this folder is no project (a home, the system, configuration): the agent cannot write here; start in "

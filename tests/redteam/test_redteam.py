@@ -30,6 +30,7 @@ SECRET = "redteam-secret-"
 # What succeeds nevertheless. SECURITY.md says so, and why.
 OPEN = {
     "standard": {"git_hook", "git_configuration", "git_folder_replaced", "editor_settings", "direnv_file", "dot_env", "dot_env_deeper",
+                 "dot_env_deep", "private_key_in_the_project", "editor_settings_deeper", "file_of_git_configuration",
                  "shared_memory_with_a_name", "vault_list", "broker_descriptors"},
     "strict": set(),
 }
@@ -84,17 +85,21 @@ class World:
 
     def make_files(self):
         for folder in ("bin", "home/.local/share", "home/.local/bin", "home/.config/systemd/user", "home/.config/autostart", "home/.ssh",
-                       "home/.aws", "home/other", "home/project/.git/hooks", "home/project/.vscode", "home/project/service", "home/project/info"):
+                       "home/.aws", "home/other", "home/project/.git/hooks", "home/project/.vscode", "home/project/service/.vscode", "home/project/info", "home/project/a/b/c/d/e", "home/.codex", "home/.claude"):
             (self.base / folder).mkdir(parents=True)
         os.chmod(self.base, 0o755)
         shutil.copy(PROGRAM, self.program)
         shutil.copy(HERE / "attempts.py", self.project / "attempts.py")
         secret = SECRET + "file\n"
-        for name in (".aws/credentials", ".ssh/id_redteam", ".netrc", ".bash_history", "project/.env", "project/service/.env.local"):
+        for name in (".aws/credentials", ".ssh/id_redteam", ".netrc", ".bash_history", "project/.env", "project/service/.env.local", "project/a/b/c/d/e/.env", ".codex/auth.json"):
             (self.home / name).write_text(secret)
         (self.home / ".bashrc").write_text("# start\n")
         (self.project / ".git/HEAD").write_text("ref: refs/heads/main\n")
-        (self.project / ".git/config").write_text("[core]\n")
+        (self.project / ".git/config").write_text("[core]\n[include]\n\tpath = ../included.gitconfig\n")
+        (self.project / "included.gitconfig").write_text("")
+        (self.project / "server.pem").write_text("-----BEGIN PRIVATE KEY-----\n" + secret)
+        (self.home / ".codex/config.toml").write_text("")
+        (self.project / "service/.vscode/tasks.json").write_text("{}\n")
         (self.project / ".vscode/settings.json").write_text("{}\n")
         (self.project / ".envrc").write_text("\n")
 

@@ -126,23 +126,13 @@ class FileTest(IsolationTest):
             self.assertEqual(contents, "x")
             self.assertTrue(where == "/tmp" or not os.path.exists(where), where)
 
-    def test_home_is_read_only_but_for_what_agents_keep(self):
-        for folder in (".claude", ".cache/pip", ".npm"):
+    def test_home_is_read_only_but_for_caches(self):
+        for folder in (".cache/pip", ".npm"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
-        (self.home / ".claude.json").write_text("{}")
         for level in WALLS:
-            self.ok(self.inside(level, "touch ~/.claude/x ~/.cache/pip/x ~/.npm/x && echo '{}' > ~/.claude.json && cat ~/.bashrc"))
+            self.ok(self.inside(level, "touch ~/.cache/pip/x ~/.npm/x && cat ~/.bashrc"))
             self.assertNotEqual(self.inside(level, "echo x >> ~/.bashrc").code, 0)
             self.assertNotEqual(self.inside(level, "mkdir ~/new").code, 0)
-
-    def test_a_first_start_of_a_known_agent_finds_its_folder(self):
-        program = self.base / "bin/codex"
-        program.parent.mkdir()
-        program.write_text("#!/bin/sh\ntouch ~/.codex/state && echo kept\n")
-        program.chmod(0o755)
-        for level in WALLS:
-            shutil.rmtree(self.home / ".codex", True)
-            self.assertEqual(self.v.run("exec", "-q", "--isolation", level, "--", program, cwd=self.project).out, "kept\n")
 
     def test_caches_that_are_missing_are_private_ones(self):
         done = self.ok(self.inside("strict", "echo $NPM_CONFIG_CACHE $PIP_CACHE_DIR"))

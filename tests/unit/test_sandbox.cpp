@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,7 +12,9 @@
 #include "sandbox/channel.hpp"
 #include "sandbox/file_view.hpp"
 #include "sandbox/furnishing.hpp"
+#include "sandbox/known_agents.hpp"
 #include "sandbox/place.hpp"
+#include "sandbox/secret_files.hpp"
 #include "scratch.hpp"
 
 using namespace agentvault;
@@ -34,7 +37,7 @@ struct Home {
     FileRequest request;
     request.working_directory = project;
     request.home = home;
-    request.program = "true";
+    request.command = {"true"};
     request.search_path = "/usr/bin:/bin";
     return request;
   }
@@ -228,4 +231,58 @@ TEST_CASE("a furnishing arrives as it was sent, or not at all") {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
     CHECK_THROWS(decode_furnishing(ByteView(bytes).first(size)));
   }
+}
+
+TEST_CASE("which agent a command line starts") {
+  const auto started = [](std::vector<std::string> command) {
+    std::string names;
+    for (const auto* agent : agents_started_by(command)) names += std::string(agent->name) + ";";
+    return names;
+  };
+  CHECK(started({"claude"}) == "Claude Code;");
+  CHECK(started({"/opt/bin/claude", "-p", "codex"}) == "Claude Code;");
+  CHECK(started({"sh", "-c", "cd x && FOO=1 claude -p 'hi'"}) == "Claude Code;");
+  CHECK(started({"bash", "-lc", "claude; codex exec"}) == "Claude Code;Codex;");
+  CHECK(started({"env", "-u", "X", "A=b", "timeout", "-k", "5", "10m", "codex"}) == "Codex;");
+  CHECK(started({"npx", "-y", "@openai/codex@latest", "exec"}) == "Codex;");
+  CHECK(started({"npx", "-p", "@openai/codex", "codex"}) == "Codex;");
+  CHECK(started({"python3", "-m", "aider"}) == "Aider;");
+  CHECK(started({"script", "-qc", "claude", "/dev/null"}) == "Claude Code;");
+  CHECK(started({"sh", "-c", "exec \"$0\" \"$@\"", "/x/codex", "-q"}) == "Codex;");
+  CHECK(started({"sh", "-c", "\"$@\"", "sh", "codex"}) == "Codex;");
+  CHECK(started({"agentvault", "exec", "--agent", "claude", "--", "codex"}) == "Codex;");
+  // Words that are not the command.
+  CHECK(started({}).empty());
+  CHECK(started({"python", "agent.py", "--model", "claude"}).empty());
+  CHECK(started({"sh", "-c", "./run.sh claude"}).empty());
+  CHECK(started({"sh", "claude"}).empty());
+  CHECK(started({"sh", "-c", "echo claude"}).empty());
+  CHECK(started({"sh", "-c"}).empty());
+  CHECK(started({"npm", "install", "@openai/codex"}).empty());
+  CHECK(started({"env", "python", "claude"}).empty());
+  CHECK(started({"env", "-u"}).empty());
+  std::vector<std::string> deep{"codex"};
+  for (int i = 0; i < 100; ++i) deep.insert(deep.begin(), "env");
+  CHECK(started(deep).empty());
+}
+
+TEST_CASE("files of a project that hold keys") {
+  for (const char* name :
+       {".env", ".env.local", ".envrc", "credentials.json", "service-account-1.json", "a.p12", "id_rsa"}) {
+    CHECK(is_named_like_keys(name));
+  }
+  for (const char* name : {".env.example", ".environment", "credentials.json.md", "id_rsa.pub", "a.pem", "env"}) {
+    CHECK_FALSE(is_named_like_keys(name));
+  }
+  const Home h;
+  h.file("key.pem", "x\n-----BEGIN EC PRIVATE KEY-----\n");
+  h.file("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+  h.file("late.pem", std::string(100'000, 'x') + "PRIVATE KEY-----");
+  CHECK(holds_keys(h.home / "key.pem"));
+  CHECK_FALSE(holds_keys(h.home / "cert.pem"));
+  CHECK_FALSE(holds_keys(h.home / "late.pem"));
+  CHECK_FALSE(holds_keys(h.home / "none.pem"));
+  CHECK_FALSE(holds_keys(h.home));
+  REQUIRE(::mkfifo((h.home / "pipe.pem").c_str(), 0600) == 0);
+  CHECK_FALSE(holds_keys(h.home / "pipe.pem"));
 }

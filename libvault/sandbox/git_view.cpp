@@ -1,0 +1,148 @@
+#include "sandbox/git_view.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/text.hpp"
+#include "sandbox/obeyed_names.hpp"
+#include "sandbox/secret_files.hpp"
+#include "sandbox/view_paths.hpp"
+
+namespace agentvault::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMaxGitFile = 4096;
+constexpr std::size_t kMaxConfiguration = 1 << 20;
+constexpr int kMostIncluded = 16;
+
+/// "gitdir: PATH", or only PATH (gitrepository-layout(5)).
+std::optional<fs::path> path_in(const fs::path& file, std::string_view key = {}) {
+  const auto contents = beginning_of(file, kMaxGitFile);
+  if (contents.empty() || !contents.starts_with(key)) return std::nullopt;
+  const auto line = std::string_view(contents).substr(key.size());
+  return real_path(file.parent_path() / trim(line.substr(0, line.find('\n'))));
+}
+
+bool is_repository(const fs::path& git) {
+  std::error_code error;
+  return fs::is_regular_file(git / "HEAD", error) && fs::is_directory(git / "objects", error);
+}
+
+struct Setting {
+  std::string section;  // lower case, with its subsection
+  std::string key;      // lower case
+  std::string value;
+};
+
+/// As git-config(1) writes them, line by line: what is written over several lines is not read.
+std::vector<Setting> settings_of(const fs::path& file) {
+  std::vector<Setting> settings;
+  std::string section;
+  const std::string contents = beginning_of(file, kMaxConfiguration);
+  for (const auto raw : split(contents, '\n')) {
+    std::string_view line = trim(raw);
+    if (line.starts_with('[')) {
+      const auto end = std::min(line.find(']'), line.size());
+      section = lower(trim(line.substr(1, end - 1)));
+      line = trim(line.substr(std::min(end + 1, line.size())));
+    }
+    const auto equals = line.find('=');
+    if (equals == std::string_view::npos) continue;
+    std::string value(trim(line.substr(equals + 1)));
+    std::erase(value, '"');
+    settings.push_back({section, lower(trim(line.substr(0, equals))), value});
+  }
+  return settings;
+}
+
+bool names_a_file(const Setting& setting) {
+  if (setting.section == "include" || setting.section.starts_with("includeif")) return setting.key == "path";
+  return setting.section == "core" &&
+         (setting.key == "hookspath" || setting.key == "attributesfile" || setting.key == "fsmonitor");
+}
+
+/// What a submodule's own configuration says: "worktree = ../../../lib".
+std::optional<fs::path> worktree_of(const fs::path& git) {
+  for (const auto& setting : settings_of(git / "config")) {
+    if (setting.section == "core" && setting.key == "worktree") return real_path(git / setting.value);
+  }
+  return std::nullopt;
+}
+
+/// What a .git file names. An agent can have written it, to get at another repository: so that one must know of it,
+/// either as its worktree, or as a submodule of the project around, and be none that the agent could have made.
+std::vector<fs::path> folders_behind(const fs::path& git_file) {
+  const fs::path tree = git_file.parent_path();
+  const auto own = path_in(git_file, "gitdir:");
+  if (!own || is_within(*own, tree)) return {};
+  for (fs::path around = tree.parent_path(); around != around.parent_path(); around = around.parent_path()) {
+    if (is_within(*own, around / ".git/modules") && is_repository(*own) && worktree_of(*own) == tree) return {*own};
+  }
+  const auto common = path_in(*own / "commondir");
+  const bool known = common && own->parent_path() == *common / "worktrees" && path_in(*own / "gitdir") == git_file;
+  if (!known || !is_repository(*common) || is_within(tree, *common)) return {};
+  return {*own, *common};
+}
+
+/// Files of the project that a configuration has git obey. `worktree` is what some of the values are relative to.
+void protect_named_files(const fs::path& configuration, const fs::path& worktree, FileView& view, int depth = 0) {
+  if (depth > kMostIncluded) return;
+  for (const auto& setting : settings_of(configuration)) {
+    if (!names_a_file(setting) || setting.value.starts_with("~")) continue;
+    for (const auto& base : {configuration.parent_path(), worktree}) {
+      const auto file = real_path(base / setting.value);
+      if (!file || !is_within(*file, view.working_directory) || *file == view.working_directory) continue;
+      if (std::find(view.read_only.begin(), view.read_only.end(), *file) != view.read_only.end()) continue;
+      add(view.read_only, *file);
+      if (setting.key == "path") protect_named_files(*file, worktree, view, depth + 1);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<fs::path> git_folders_of(fs::path folder) {
+  for (;; folder = folder.parent_path()) {
+    const fs::path git = folder / ".git";
+    std::error_code error;
+    const auto kind = fs::symlink_status(git, error).type();
+    if (kind == fs::file_type::directory) return {git};
+    if (kind == fs::file_type::regular) return folders_behind(git);
+    if (folder == folder.parent_path()) return {};
+  }
+}
+
+void protect_git_folder(const fs::path& git, FileView& view) {
+  std::error_code error;
+  // An agent could make it where it is missing.
+  if (is_repository(git)) fs::create_directory(git / "hooks", error);
+  add_all_but_links(view.read_only, git, kObeyedGitPaths);
+  protect_named_files(git / "config", git.parent_path(), view);
+  protect_named_files(git / "config.worktree", git.parent_path(), view);
+  for (fs::directory_iterator at(git / "worktrees", error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
+    add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
+  }
+  // Which of its folders are repositories an agent could change: none of them changes.
+  add_all_but_links(view.read_only, git, std::array{std::string_view("modules")});
+}
+
+void protect_git_entry(const fs::path& entry, FileView& view) {
+  std::error_code error;
+  const bool is_link = fs::is_symlink(entry, error);
+  const auto target = is_link ? real_path(entry) : path_in(entry, "gitdir:");
+  if (!is_link) add(view.read_only, entry);
+  if (!target || !is_within(*target, view.working_directory)) return;
+  if (is_repository(*target)) protect_git_folder(*target, view);
+  // A link itself cannot be kept from being replaced.
+  if (is_link)
+    view.notes.push_back(printable(entry.string()) + " is a symbolic link: the agent can put another in its place");
+}
+
+}  // namespace agentvault::sandbox

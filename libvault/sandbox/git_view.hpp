@@ -1,0 +1,21 @@
+// What git obeys in the folders of a project: repositories, worktrees and submodules, and the files that their
+// configuration names.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "sandbox/file_view.hpp"
+
+namespace agentvault::sandbox {
+
+/// Folders outside of the working directory that its repository is in, or shares; with the folder itself.
+std::vector<std::filesystem::path> git_folders_of(std::filesystem::path folder);
+
+/// Makes read-only what git obeys in one of its folders, in those of other worktrees, and in all of its submodules'.
+void protect_git_folder(const std::filesystem::path& git, FileView& view);
+
+/// A .git file or link in `folder`, which leads to a repository inside of the project: that one is protected, too.
+void protect_git_entry(const std::filesystem::path& entry, FileView& view);
+
+}  // namespace agentvault::sandbox
