@@ -126,8 +126,15 @@ Judgement Admission::decide_all(Request& request) {
   return decide(context_.session, context_.egress, request, std::chrono::system_clock::now());
 }
 
-/// Budgets and the record: nothing is forwarded without them.
+/// Shares, budgets and the record: nothing is forwarded without them.
 Judgement Admission::finish(Request& request, Judgement judgement) {
+  if (!judgement.refusal && request.token && !request.share) {
+    request.share = context_.shares.take(*request.token);
+    if (!request.share) {
+      judgement.refusal = Refusal{429, "too_many_at_once", "this sub-agent has as many requests under way as it may",
+                                  "wait until some of them are done", 1};
+    }
+  }
   if (!judgement.refusal && !judgement.asks && request.grant != nullptr) {
     judgement.refusal = reserve(context_.session, request, std::chrono::system_clock::now());
   }

@@ -2,6 +2,7 @@
 
 #include <linux/netfilter_ipv4.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -25,6 +26,7 @@ namespace agentvault::broker {
 namespace {
 
 constexpr std::size_t kMaxConnections = 1024;
+constexpr std::size_t kSubAgentsPart = 4;         // of these, one sub-agent may have a quarter under way
 constexpr std::size_t kReservedDescriptors = 64;  // for the control socket, the log, and whatever a library opens
 constexpr int kBacklog = 256;
 constexpr std::chrono::milliseconds kAcceptPause{100};
@@ -117,6 +119,7 @@ class Broker::Server {
                  std::move(options.egress),
                  {},
                  Approvals(reactor),
+                 Shares(most_connections() / kSubAgentsPart),
                  {},
                  0,
                  {}},
@@ -143,7 +146,7 @@ class Broker::Server {
 
   void enforce_withdrawals() {
     std::vector<ClientConnection*> all;  // ending one takes it out of the map
-    for (const auto& [key, connection] : connections_) all.push_back(key);
+    for (const auto& [key, guest] : connections_) all.push_back(key);
     for (auto* connection : all) {
       if (connections_.contains(connection)) connection->enforce_withdrawals();
     }
@@ -163,7 +166,7 @@ class Broker::Server {
     Listener& operator=(const Listener&) = delete;
 
     void accept_all() {
-      while (server_.has_room()) {
+      while (server_.has_room() || (somebody_waits() && server_.make_room())) {
         UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!socket) {
           if (errno == EAGAIN) return;
@@ -176,6 +179,10 @@ class Broker::Server {
 
    private:
     void on_ready(std::uint32_t) override { accept_all(); }
+    bool somebody_waits() const {
+      pollfd queue{socket_.get(), POLLIN, 0};
+      return ::poll(&queue, 1, 0) > 0;
+    }
     Server& server_;
     UniqueFd socket_;
     Standing standing_;
@@ -215,6 +222,24 @@ class Broker::Server {
 
   bool has_room() const { return connections_.size() < most_; }
 
+  /// The oldest connection on which nothing is under way goes; else the oldest of those that have not sent all of a
+  /// request. Whoever opens connections and leaves them shuts nobody out.
+  bool make_room() {
+    for (const auto usefulness : {ClientConnection::Usefulness::idle, ClientConnection::Usefulness::unfinished}) {
+      ClientConnection* oldest = nullptr;
+      std::uint64_t number = 0;
+      for (const auto& [key, guest] : connections_) {
+        if (key->usefulness() != usefulness || (oldest != nullptr && guest.number > number)) continue;
+        oldest = key;
+        number = guest.number;
+      }
+      if (oldest == nullptr) continue;
+      oldest->give_way();
+      return connections_.size() < most_;
+    }
+    return false;
+  }
+
   void add(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target) try {
     if (standing == Standing::diverted && !target) {
       target = destination_of(socket.get());
@@ -225,13 +250,13 @@ class Broker::Server {
                                                          [this](ClientConnection& gone) {
                                                            const auto found = connections_.find(&gone);
                                                            if (found == connections_.end()) return;
-                                                           context_.reactor.retire(std::move(found->second));
+                                                           context_.reactor.retire(std::move(found->second.connection));
                                                            connections_.erase(found);
                                                            // The queues may hold connections that did not fit before.
                                                            if (connections_.size() + 1 == most_) accept_later();
                                                          });
     auto* key = connection.get();
-    connections_.emplace(key, std::move(connection));
+    connections_.emplace(key, Guest{std::move(connection), ++guests_so_far_});
   } catch (const std::exception& error) {
     log::warning(std::string("a connection was not taken: ") + error.what());
   }
@@ -249,7 +274,12 @@ class Broker::Server {
   TokenRef implied_;
   std::size_t most_ = most_connections();
   bool accept_scheduled_ = false;
-  std::map<ClientConnection*, std::unique_ptr<ClientConnection>> connections_;
+  struct Guest {
+    std::unique_ptr<ClientConnection> connection;
+    std::uint64_t number;  // in the order of coming
+  };
+  std::map<ClientConnection*, Guest> connections_;
+  std::uint64_t guests_so_far_ = 0;
   Entrances::Guests guests_;
   Announcements announcements_;
   net::NameStub names_;

@@ -72,6 +72,24 @@ void ClientConnection::enforce_withdrawals() {
   if (tunnel_) tunnel_->enforce_withdrawals();
 }
 
+ClientConnection::Usefulness ClientConnection::usefulness() const {
+  switch (state_) {
+    case State::head:
+    case State::entering:
+    case State::discarding:
+      return stream_->everything_sent() ? Usefulness::idle : Usefulness::busy;
+    case State::closing:
+      return Usefulness::idle;
+    case State::collecting:
+      return Usefulness::unfinished;
+    case State::waiting:
+    case State::exchange:
+    case State::tunnel:
+      return Usefulness::busy;
+  }
+  return Usefulness::busy;
+}
+
 /// The TLS handshake inside an intercepted tunnel is done.
 void ClientConnection::on_open() {
   secured_ = true;

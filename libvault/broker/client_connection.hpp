@@ -25,6 +25,12 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
 
+  /// What would be lost with it: nothing, a request that is not complete, or one that is under way.
+  enum class Usefulness { idle, unfinished, busy };
+  Usefulness usefulness() const;
+  /// Ends, for another connection's sake.
+  void give_way() { close_now(); }
+
   /// Ends what is under way if its authority was withdrawn.
   void enforce_withdrawals();
 

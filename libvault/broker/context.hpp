@@ -7,6 +7,7 @@
 #include "broker/approvals.hpp"
 #include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
+#include "broker/shares.hpp"
 #include "broker/upstream.hpp"
 #include "net/network.hpp"
 #include "net/session_ca.hpp"
@@ -23,6 +24,7 @@ struct BrokerContext {
   policy::Egress egress;
   Needles needles;
   Approvals approvals;
+  Shares shares;
   std::string authority;                // "127.0.0.1:PORT"
   std::size_t collected = 0;            // bytes of bodies that were read before their requests were judged
   std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate

@@ -36,11 +36,12 @@ struct Request {
   std::string pool_key;                    // credential and chain: connections are shared by nothing wider
   std::string basic_user;                  // the other side of Basic authentication, as the client gave it
   std::string basic_pass;
-  std::size_t path_hole = 0;  // injection into the path: where the secret goes
-  bool collected = false;     // the body was read before the request was judged: a key goes there, or a rule asks
-  std::string body;           // then all of it
-  BodyAround body_around;     // and what is left of it without the token
-  bool approved = false;      // by a person, now or for requests like it
+  std::size_t path_hole = 0;    // injection into the path: where the secret goes
+  bool collected = false;       // the body was read before the request was judged: a key goes there, or a rule asks
+  std::string body;             // then all of it
+  BodyAround body_around;       // and what is left of it without the token
+  bool approved = false;        // by a person, now or for requests like it
+  std::shared_ptr<void> share;  // of what its sub-agent may have under way, while this lives
   std::optional<Reservation> reservation;  // what was counted against budgets
   bool model_call = false;                 // what it uses is in its answer
   std::optional<provider::Price> price;    // of the model

@@ -66,9 +66,11 @@ void Cell::expect_ready() {
   ByteReader in(message->bytes);
   working_directory_writable_ = in.number(1) != 0;
   const bool redirected = in.number(1) != 0;
+  const bool has_terminal = in.number(1) != 0;
   for (auto left = in.number(4); left > 0; --left) notes_.push_back(in.text());
   auto next = message->descriptors.begin();
   const auto take = [&] { return next == message->descriptors.end() ? UniqueFd() : std::move(*next++); };
+  if (has_terminal) terminal_ = take();
   if (level_ == Level::standard) announcements_ = take();
   if (level_ != Level::strict) return;
   doors_.main = take();
@@ -111,10 +113,20 @@ int Cell::enter(const Furnishing& furnishing) {
 
 Cell::Event Cell::next_event() {
   auto message = channel_.receive();
-  if (message && message->kind == kStopped) return {Event::Kind::stopped, UniqueFd()};
+  if (message && message->kind == kStopped && message->bytes.size() == 1) {
+    return {Event::Kind::stopped, UniqueFd(), message->bytes[0]};
+  }
   if (!message || message->kind != kConnected) return {};
   auto& received = message->descriptors;
-  return {Event::Kind::connected, received.empty() ? UniqueFd() : std::move(received.front())};
+  return {Event::Kind::connected, received.empty() ? UniqueFd() : std::move(received.front()), 0};
+}
+
+void Cell::go_on(bool in_front) {
+  channel_.send(kContinue, Bytes{in_front});
+}
+
+void Cell::signal_group(int number) {
+  channel_.send(kSignal, Bytes{static_cast<std::uint8_t>(number)});
 }
 
 void Cell::ask_for_connection(std::uint16_t port) {

@@ -34,6 +34,8 @@ class Cell {
 
   /// Level::strict, once.
   Doors take_doors() { return std::move(doors_); }
+  /// The outer end of the agent's own terminal, once; null where exec has none.
+  UniqueFd take_terminal() { return std::move(terminal_); }
   /// Level::standard, once: where the local ports of the agent's connections are read, before these are made.
   UniqueFd take_announcements() { return std::move(announcements_); }
   bool working_directory_writable() const { return working_directory_writable_; }
@@ -55,10 +57,14 @@ class Cell {
   struct Event {
     enum class Kind { none, stopped, connected } kind = Kind::none;
     UniqueFd connection;  // null when nobody listens
+    int signal = 0;       // that stopped it
   };
   Event next_event();
   /// Level::strict: asks for a connection to 127.0.0.1 inside. It comes as an event, in the order of asking.
   void ask_for_connection(std::uint16_t port);
+  /// With a terminal of its own: the agent's group goes on, in front of it or behind; or gets a signal.
+  void go_on(bool in_front);
+  void signal_group(int number);
 
  private:
   void expect_ready();
@@ -71,6 +77,7 @@ class Cell {
   UniqueFd agent_handle_;
   Doors doors_;
   UniqueFd announcements_;
+  UniqueFd terminal_;
   bool working_directory_writable_ = true;
   std::vector<std::string> notes_;
   bool entered_ = false;

@@ -11,6 +11,7 @@ Bytes encode(const Furnishing& furnishing) {
     out.u32(static_cast<std::uint32_t>(list.size()));
     for (const auto& text : list) out.text(text);
   };
+  out.u8(furnishing.in_front);
   texts(furnishing.environment);
   texts(furnishing.readable_files);
   for (const auto* ports : {&furnishing.broker_ports, &furnishing.other_ports, &furnishing.without_token}) {
@@ -29,6 +30,7 @@ Furnishing decode_furnishing(ByteView bytes) {
   const auto texts = [&](std::vector<std::string>& list) {
     for (auto left = in.number(4); left > 0; --left) list.push_back(in.text());
   };
+  out.in_front = in.number(1) != 0;
   texts(out.environment);
   texts(out.readable_files);
   for (auto* ports : {&out.broker_ports, &out.other_ports, &out.without_token}) {

@@ -11,6 +11,7 @@
 namespace agentvault::sandbox {
 
 struct Furnishing {
+  bool in_front = true;                      // of the agent's own terminal, from the start
   std::vector<std::string> environment;      // "NAME=value"
   std::vector<SessionFile> files;            // Level::strict: to be written inside
   TrustedRoots roots;                        // Level::strict: which of them

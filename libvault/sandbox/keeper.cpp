@@ -27,6 +27,7 @@
 #include "sandbox/landlock.hpp"
 #include "sandbox/landlock_view.hpp"
 #include "sandbox/namespaces.hpp"
+#include "sandbox/own_terminal.hpp"
 #include "sandbox/standard_streams.hpp"
 #include "sandbox/supervisor.hpp"
 #include "sandbox/syscall_filter.hpp"
@@ -153,8 +154,10 @@ class Keeper {
 
   void prepare() {
     std::vector<int> sent;
+    const auto streams = request_.level == Level::off ? std::vector<int>() : OwnTerminal::streams();
     if (strict()) {
       map_own_user(owner_.user, owner_.group);
+      leave_a_share_to_others();
       InstalledGroup::give_up();
     }
     if (request_.level != Level::off) {
@@ -165,6 +168,7 @@ class Keeper {
     if (strict()) {
       doors_ = set_up_inner_network(request_.reached_ports);
       pins_ = set_up_mounts(view_);
+      if (!streams.empty()) terminal_.emplace("/dev/pts/ptmx", streams);
       sent = {doors_.main.get(), doors_.tokenless.get(), doors_.names.get()};
       if (doors_.redirected) sent.push_back(doors_.redirected.get());
       for (const auto& door : doors_.by_port) sent.push_back(door.get());
@@ -173,6 +177,7 @@ class Keeper {
     if (request_.level == Level::standard) {
       check_without_mounts(view_, request_.files.hide);
       note_what_stays_open(view_);
+      if (!streams.empty()) terminal_.emplace("/dev/ptmx", streams);
       if (landlock_abi() < kLeastAbi) throw Error(ErrorKind::failed, "this kernel has no Landlock of version 2");
       int ends[2];
       if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw_errno("make a pipe");
@@ -181,18 +186,22 @@ class Keeper {
       sent = {readable_announcements_.get()};
     }
     without_token_ = doors_.without_token;
+    UniqueFd outer_end = terminal_ ? terminal_->take_outer_end() : UniqueFd();
+    if (outer_end) sent.insert(sent.begin(), outer_end.get());
     ByteWriter ready;
-    ready.u8(view_.working_directory_writable).u8(static_cast<bool>(doors_.redirected));
+    ready.u8(view_.working_directory_writable).u8(static_cast<bool>(doors_.redirected)).u8(terminal_.has_value());
     ready.u32(static_cast<std::uint32_t>(view_.notes.size()));
     for (const auto& note : view_.notes) ready.text(note);
     channel_.send(kReady, ready.bytes(), sent);
     doors_ = Doors();
+    outer_end.reset();
     readable_announcements_.reset();
     if (request_.level == Level::off) return;
     // While exec opens the vault.
     foreign_streams_ = streams_outside(view_);
     filter_.emplace(AgentFilter::Walls{strict(), !strict() || !foreign_streams_.empty()});
-    files_ = strict() ? writing_rules_for(view_) : rules_for(view_);
+    const std::string terminal = terminal_ ? terminal_->name() : "";
+    files_ = strict() ? writing_rules_for(view_) : rules_for(view_, terminal);
     if (strict()) return;
     descendants_.emplace();
     // Without a namespace that ends with it, this process tidies up when exec is gone: its channel tells.
@@ -223,6 +232,7 @@ class Keeper {
     if (::pipe2(result, O_CLOEXEC) != 0) throw_errno("make a pipe");
     UniqueFd reads(result[0]), writes(result[1]);
     auto [ours, theirs] = Channel::make();
+    if (terminal_) terminal_->lead();
     agent_ = ::fork();
     if (agent_ < 0) throw_errno("start a process");
     if (agent_ == 0) {
@@ -290,6 +300,7 @@ class Keeper {
       ::sigprocmask(SIG_SETMASK, &original_mask_, nullptr);
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       channel_.send(kHello);
+      if (terminal_) terminal_->attach(furnishing.in_front);
       drop_capabilities();
       confine_files(furnishing);
       if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) throw_errno("give up new privileges");
@@ -344,7 +355,13 @@ class Keeper {
   void hear_exec() {
     const auto order = channel_.receive();
     // It is gone, and the session with it.
-    if (!order || order->kind != kConnect || order->bytes.size() != 2) finish(kFailedCode);
+    if (!order) finish(kFailedCode);
+    if (order->kind == kContinue && order->bytes.size() == 1) return go_on(order->bytes[0] != 0);
+    if (order->kind == kSignal && order->bytes.size() == 1) {
+      ::kill(-agent_, order->bytes[0]);
+      return;
+    }
+    if (order->kind != kConnect || order->bytes.size() != 2) finish(kFailedCode);
     const auto connection = connect_inside(static_cast<std::uint16_t>(read_big_endian(order->bytes)));
     try {
       if (connection) return channel_.send(kConnected, {}, {connection.get()});
@@ -352,6 +369,11 @@ class Keeper {
       // Too many descriptors are on their way somewhere: as if nobody listened.
     }
     channel_.send(kConnected);
+  }
+
+  void go_on(bool in_front) {
+    if (terminal_) terminal_->bring_to_front(in_front ? agent_ : ::getpgrp());
+    ::kill(-agent_, SIGCONT);
   }
 
   void look_at_children() {
@@ -364,7 +386,7 @@ class Keeper {
       if (pid <= 0) return;
       if (pid != agent_) continue;
       if (WIFSTOPPED(status)) {
-        channel_.send(kStopped);
+        channel_.send(kStopped, Bytes{static_cast<std::uint8_t>(WSTOPSIG(status))});
       } else {
         finish(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
       }
@@ -384,6 +406,7 @@ class Keeper {
   const Owner owner_;
   FileView view_;
   std::vector<std::filesystem::path> pins_;
+  std::optional<OwnTerminal> terminal_;
   Doors doors_;
   std::vector<std::string> environment_;
   std::string temporary_;
@@ -414,12 +437,7 @@ void keep(const CellRequest& request, Channel channel, Owner owner) {
   if (request.level != Level::strict && ::getppid() != owner.process) ::_exit(kFailedCode);
   // Of what exec was started with only its standard streams.
   if (request.level != Level::off) {
-    const int kept = 3;
-    if (channel.get() != kept) {
-      ::dup3(channel.get(), kept, O_CLOEXEC);
-      channel = Channel(UniqueFd(kept));
-    }
-    close_all_but_standard_streams(kept);
+    close_all_but_standard_streams({channel.get()});
   }
   Keeper(request, std::move(channel), owner).run();
 }

@@ -14,9 +14,11 @@ enum KeeperMessage : std::uint8_t {
   kHello = 4,       // from what becomes the agent: tells its process id
   kStarted = 5,     // a handle of the agent
   kNotStarted = 6,  // errno
-  kStopped = 7,     // the agent was stopped
+  kStopped = 7,     // the agent was stopped: by which signal
   kConnect = 8,     // to keeper: connect to this port of 127.0.0.1 inside
   kConnected = 9,   // a socket, or none when nobody listens there
+  kContinue = 10,   // to keeper: the agent's group goes on; whether in front of its terminal
+  kSignal = 11,     // to keeper: this signal to the agent's group
 };
 
 /// exec, as it is known before there are namespaces.

@@ -41,14 +41,6 @@ void allow_reading(Landlock& rules, const fs::path& folder, const std::vector<fs
   }
 }
 
-/// The terminal of this process, not those of others.
-void allow_own_terminal(Landlock& rules) {
-  char name[64];
-  for (int fd = 0; fd <= 2; ++fd) {
-    if (::ttyname_r(fd, name, sizeof name) == 0) rules.allow(name, access::kAll);
-  }
-}
-
 }  // namespace
 
 void check_without_mounts(const FileView& view, const std::vector<fs::path>& must_be_hidden) {
@@ -79,7 +71,7 @@ void note_what_stays_open(FileView& view) {
   view.notes.push_back("isolation standard cannot hide files of the project: the agent reads " + names);
 }
 
-Landlock rules_for(const FileView& view) {
+Landlock rules_for(const FileView& view, const std::string& terminal) {
   Landlock rules(access::kAll, Landlock::Scope::sockets_and_signals);
   std::vector<fs::path> closed = view.hidden;
   closed.insert(closed.end(), kPrivateFolders.begin(), kPrivateFolders.end());
@@ -103,7 +95,7 @@ Landlock rules_for(const FileView& view) {
     }
   }
   for (const char* path : kDevices) rules.allow(path, access::kAll);
-  allow_own_terminal(rules);
+  if (!terminal.empty()) rules.allow(terminal, access::kAll);
   return rules;
 }
 

@@ -22,7 +22,8 @@ void note_what_stays_open(FileView& view);
 
 /// For whoever is going to enter them: the files of the view, signals and abstract sockets, too. They can be made long
 /// before. Throws Error(failed).
-Landlock rules_for(const FileView& view);
+/// `terminal` is the agent's own, "" when it has none.
+Landlock rules_for(const FileView& view, const std::string& terminal);
 
 /// Inside of namespaces, where mounts do the rest: nothing but what the view lets be written is written through a
 /// descriptor from outside either. A standard stream can be opened again as it is open. None without Landlock.

@@ -171,7 +171,7 @@ void hide(const fs::path& path, bool has_visible) {
   if (!nothing || attach(nothing.get(), path) != 0) throw_errno("hide " + path.string());
 }
 
-/// Those of every program, and the own terminal: taken before everything else is closed to devices.
+/// Those of every program: taken before everything else is closed to devices.
 std::vector<std::pair<std::string, UniqueFd>> take_devices() {
   constexpr unsigned copy = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
   std::vector<std::pair<std::string, UniqueFd>> nodes;
@@ -181,12 +181,6 @@ std::vector<std::pair<std::string, UniqueFd>> take_devices() {
     if (!node && errno == ENOENT) continue;
     if (!node) throw_errno("take " + path + " inside");
     nodes.emplace_back(path, std::move(node));
-  }
-  char name[64];
-  for (int fd = 0; fd <= 2; ++fd) {
-    if (::ttyname_r(fd, name, sizeof name) != 0) continue;
-    if (UniqueFd node(::open_tree(AT_FDCWD, name, copy)); node) nodes.emplace_back("/dev/console", std::move(node));
-    break;
   }
   return nodes;
 }
@@ -256,10 +250,12 @@ void set_up_names(const fs::path& resolv_conf) {
   Tree(own, false).attach_at(resolv_conf);
 }
 
+/// Where only those processes are seen that the viewer may trace (Linux 5.8): a sub-agent, which has a Landlock domain
+/// of its own, sees none of its parent's, whose command lines may hold tokens.
 void set_up_proc() {
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, nullptr) != 0) {
-    throw_errno("mount /proc");
-  }
+  constexpr unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+  if (::mount("proc", "/proc", "proc", flags, "hidepid=ptraceable") == 0) return;
+  if (::mount("proc", "/proc", "proc", flags, nullptr) != 0) throw_errno("mount /proc");
 }
 
 /// A copy of a folder of roots with some files of the session's in place of, and besides, what is there.

@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <fstream>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -46,6 +49,18 @@ void map_own_user(uid_t user, gid_t group) {
   write_setting("/proc/self/uid_map", one_to_one(user));
   write_setting("/proc/self/gid_map", one_to_one(group));
   if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) throw_errno("close the own settings");
+}
+
+void leave_a_share_to_others() {
+  // user_namespaces(7), namespaces(7): limits of one user namespace, beside those of the whole system.
+  constexpr std::pair<const char*, const char*> limits[]{
+      {"/proc/sys/fs/inotify/max_user_instances", "/proc/sys/user/max_inotify_instances"},
+      {"/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches"}};
+  for (const auto& [of_all, own] : limits) {
+    std::uint64_t most = 0;
+    if (!(std::ifstream(of_all) >> most)) continue;
+    std::ofstream(own) << most / 2 << "\n";
+  }
 }
 
 }  // namespace agentvault::sandbox

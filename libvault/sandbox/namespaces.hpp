@@ -13,4 +13,8 @@ pid_t fork_into_namespaces();
 /// exist. Throws Error(failed) where that is not allowed.
 void map_own_user(uid_t user, gid_t group);
 
+/// In that child, after that: of what the kernel counts for the user in all namespaces together, this one may use up a
+/// half. Where the system does not let that be set, nothing happens.
+void leave_a_share_to_others();
+
 }  // namespace agentvault::sandbox

@@ -55,11 +55,14 @@ std::vector<FileIdentity> streams_outside(const FileView& view) {
   return out;
 }
 
-void close_all_but_standard_streams(int kept) {
+void close_all_but_standard_streams(std::vector<int> kept) {
+  std::sort(kept.begin(), kept.end());
   unsigned from = 3;
-  if (kept >= 3) {
-    if (kept > 3) ::syscall(SYS_close_range, 3U, static_cast<unsigned>(kept) - 1, 0U);
-    from = static_cast<unsigned>(kept) + 1;
+  for (const int fd : kept) {
+    if (fd < static_cast<int>(from)) continue;
+    const auto number = static_cast<unsigned>(fd);
+    if (number > from) ::syscall(SYS_close_range, from, number - 1, 0U);
+    from = number + 1;
   }
   ::syscall(SYS_close_range, from, ~0U, 0U);
 }

@@ -16,7 +16,7 @@ void check_standard_streams();
 /// Those that are somebody's files, and none that the view lets be written: what is open is no way to their attributes.
 std::vector<FileIdentity> streams_outside(const FileView& view);
 
-/// Closes all others but `kept`.
-void close_all_but_standard_streams(int kept = -1);
+/// Closes all others but these.
+void close_all_but_standard_streams(std::vector<int> kept = {});
 
 }  // namespace agentvault::sandbox

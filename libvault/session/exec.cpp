@@ -27,6 +27,7 @@
 #include "session/registry.hpp"
 #include "session/session_control.hpp"
 #include "session/signals.hpp"
+#include "session/terminal_relay.hpp"
 #include "session/terms.hpp"
 #include "session/throw_away_folder.hpp"
 
@@ -259,9 +260,11 @@ int run_exec(ExecRequest request) {
   const Governance governance = unverified_governance(request);
   const Terms terms = terms_of(request, governance);
   Notifier notifier(asks_people(governance));
+  std::optional<TerminalRelay> terminal;  // outlives the agent, whose last words it shows
   Isolation isolation = isolate(cell_for(request, terms), terms.isolation);
   const auto level = isolation.level;
   const std::string level_name(name_of(level));
+  if (auto end = isolation.cell->take_terminal()) terminal.emplace(std::move(end));
   if (!isolation.note.empty()) log::warning(isolation.note + ": this session runs at standard");
   if (!request.quiet) {
     for (const auto& note : isolation.cell->notes()) log::warning(note);
@@ -351,16 +354,19 @@ int run_exec(ExecRequest request) {
     std::fputs(line.c_str(), stderr);
   }
   SignalRelay::block();
-  const auto furnishing = furnishing_for(terms, level, environment, files, ca, broker);
+  auto furnishing = furnishing_for(terms, level, environment, files, ca, broker);
+  furnishing.in_front = !terminal || terminal->starts_in_front();
   if (const int code = isolation.cell->enter(furnishing); code != 0) {
     state.segment().write(audit::SessionEnded{"the command cannot be run"});
     return report_failed_start(request.command.front(), code);
   }
 
+  if (terminal) terminal->begin();
+
   // 9. Signals go to the child, its end comes back.
   int status = 0;
   SignalRelay signals(
-      reactor, *isolation.cell,
+      reactor, *isolation.cell, terminal ? &*terminal : nullptr,
       [&](int exit_status) {
         status = exit_status;
         state.lease().end();

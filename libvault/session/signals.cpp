@@ -29,15 +29,15 @@ sigset_t watched() {
   return set;
 }
 
-class KeeperWatcher final : public net::Watcher {
+class MessageWatcher final : public net::Watcher {
  public:
-  KeeperWatcher(net::Reactor& reactor, int fd, std::function<void()> on_message)
+  MessageWatcher(net::Reactor& reactor, int fd, std::function<void()> on_message)
       : reactor_(reactor), fd_(fd), on_message_(std::move(on_message)) {
     reactor_.add(fd_, EPOLLIN | EPOLLRDHUP, this);
   }
-  ~KeeperWatcher() override { reactor_.remove(fd_, this); }
-  KeeperWatcher(const KeeperWatcher&) = delete;
-  KeeperWatcher& operator=(const KeeperWatcher&) = delete;
+  ~MessageWatcher() override { reactor_.remove(fd_, this); }
+  MessageWatcher(const MessageWatcher&) = delete;
+  MessageWatcher& operator=(const MessageWatcher&) = delete;
 
  private:
   void on_ready(std::uint32_t) override { on_message_(); }
@@ -48,15 +48,22 @@ class KeeperWatcher final : public net::Watcher {
 
 }  // namespace
 
-SignalRelay::SignalRelay(net::Reactor& reactor, sandbox::Cell& cell, std::function<void(int)> on_exit,
-                         std::function<void(UniqueFd)> on_connection)
-    : reactor_(reactor), cell_(cell), on_exit_(std::move(on_exit)), on_connection_(std::move(on_connection)) {
+SignalRelay::SignalRelay(net::Reactor& reactor, sandbox::Cell& cell, const TerminalRelay* terminal,
+                         std::function<void(int)> on_exit, std::function<void(UniqueFd)> on_connection)
+    : reactor_(reactor),
+      cell_(cell),
+      terminal_(terminal),
+      on_exit_(std::move(on_exit)),
+      on_connection_(std::move(on_connection)) {
   const sigset_t set = watched();
   fd_.reset(::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd_) throw_errno("watch signals");
   reactor_.add(fd_.get(), EPOLLIN, this);
   if (cell_.events() >= 0) {
-    keeper_ = std::make_unique<KeeperWatcher>(reactor_, cell_.events(), [this] { hear_keeper(); });
+    keeper_ = std::make_unique<MessageWatcher>(reactor_, cell_.events(), [this] { hear_keeper(); });
+  }
+  if (terminal_ != nullptr) {
+    terminal_watcher_ = std::make_unique<MessageWatcher>(reactor_, terminal_->events(), [this] { hear_terminal(); });
   }
   // The child may have ended before anybody watched.
   reactor_.defer([this] { look_at_child(); });
@@ -71,6 +78,7 @@ void SignalRelay::block() {
 
 SignalRelay::~SignalRelay() {
   keeper_.reset();
+  terminal_watcher_.reset();
   reactor_.remove(fd_.get(), this);
 }
 
@@ -82,11 +90,34 @@ void SignalRelay::on_ready(std::uint32_t) {
       look_at_child();
       continue;
     }
-    // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the agent has it already.
-    const bool from_terminal =
-        info.ssi_code == SI_KERNEL && is_for_the_group(number) && ::getpgid(cell_.agent()) == ::getpgrp();
-    if (!gone_ && !from_terminal) ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
+    // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the agent has it already, or,
+    // with a terminal of its own, is to have it as a whole.
+    const bool from_terminal = info.ssi_code == SI_KERNEL && is_for_the_group(number);
+    if (gone_ || (from_terminal && ::getpgid(cell_.agent()) == ::getpgrp())) continue;
+    if (terminal_ != nullptr && (number == SIGWINCH || number == SIGCONT)) continue;  // the relay's
+    if (terminal_ != nullptr && from_terminal) {
+      cell_.signal_group(number);
+    } else {
+      ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
+    }
   }
+}
+
+/// With a terminal of its own, an agent that is not in front of it is stopped for reading or changing it.
+void SignalRelay::stopped(int signal) {
+  if (terminal_ == nullptr) return stop_too();
+  if (signal == SIGTTIN || signal == SIGTTOU) {
+    terminal_->take();
+  } else {
+    terminal_->suspend();
+  }
+}
+
+void SignalRelay::hear_terminal() {
+  const auto event = terminal_->next_event();
+  // The relay was killed: nothing is typed any more.
+  if (event == TerminalRelay::Event::none) return reactor_.defer([this] { terminal_watcher_.reset(); });
+  cell_.go_on(event == TerminalRelay::Event::in_front);
 }
 
 /// A shell that waits for exec must see it stop with its child. SIGCONT wakes both.
@@ -101,7 +132,7 @@ void SignalRelay::hear_keeper() {
     auto event = cell_.next_event();
     if (event.kind == Kind::none) return;
     if (event.kind == Kind::stopped) {
-      stop_too();
+      stopped(event.signal);
     } else {
       on_connection_(std::move(event.connection));
     }

@@ -13,7 +13,7 @@ from harness import KEY, ROOT, SystemTest
 
 FOLDER = pathlib.Path(os.environ.get("AGENTVAULT_AGENTS", ROOT / "build/agents"))
 PACKAGES = {"private": True, "dependencies": {"@anthropic-ai/claude-code": "2.1.197", "@openai/codex": "0.171.0"}}
-COMMAND = "echo from-inside > made.txt; cat /proc/1/comm > first.txt; touch ~/.bashrc2 || true"
+COMMAND = "echo from-inside > made.txt; readlink /proc/self/ns/pid > first.txt; touch ~/.bashrc2 || true"
 
 
 def problem():
@@ -96,6 +96,6 @@ class InProject(SystemTest):
 
     def check_what_the_agent_did(self, server):
         self.assertEqual((self.project / "made.txt").read_text(), "from-inside\n")
-        self.assertEqual((self.project / "first.txt").read_text(), "agentvault\n")  # it was in a namespace of ours
+        self.assertNotEqual((self.project / "first.txt").read_text().strip(), os.readlink("/proc/self/ns/pid"))  # it was in a namespace of ours
         self.assertFalse((self.base / "home/.bashrc2").exists())
         self.assertIn(KEY, str([value for request in server.requests for _, value in request["headers"]]))

@@ -157,6 +157,21 @@ except urllib.error.HTTPError as error: print(error.code)
         return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *map(str, argv)]
 
 
+class SharedCountersTest(IsolationTest):
+    def test_an_agent_leaves_watches_of_files_to_others(self):
+        """What the kernel counts for the user as a whole: at strict a namespace has half of it."""
+        most = int(pathlib.Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+        script = f"import ctypes\nlibc = ctypes.CDLL(None)\nprint(sum(libc.inotify_init() >= 0 for _ in range({most} * 2)), flush=True)\nimport sys; sys.stdin.read()"
+        process = subprocess.Popen(self.v.argv("exec", "-q", "--isolation", "strict", "--", sys.executable, "-c", script), env=self.v.environment, cwd=self.project,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: process.communicate(timeout=LIMIT))
+        self.assertLessEqual(int(process.stdout.readline()), most // 2)
+        libc = ctypes.CDLL(None)
+        own = libc.inotify_init()
+        self.assertGreaterEqual(own, 0)
+        os.close(own)
+
+
 class UnjudgedCallsTest(IsolationTest):
     NEWEST = 469
 

@@ -1,8 +1,10 @@
 """What attacks on the broker found: each was once a crash, a leak of memory, or a request that the log did not show."""
 import base64
+import contextlib
 import json
 import os
 import re
+import resource
 import socket
 import ssl
 import struct
@@ -223,6 +225,68 @@ class HostileTest(SystemTest):
         self.assertEqual(self.s.tunnel(f"localhost:{self.up.port}", extra="Content-Length: 0\r\n")[0], 200)
         self.assertEqual(self.s.tunnel(f"localhost:{self.up.port}", extra="Content-Length: 1\r\n")[0], 400)
         self.assertEqual(self.s.tunnel(f"localhost.:{self.up.port}")[0], 200)
+
+
+class SharesTest(SystemTest):
+    """Whoever opens connections shuts nobody out."""
+
+    def setUp(self):
+        super().setUp()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 8192:
+            self.skipTest("SKIPPED: no room for as many connections as a session takes")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8192, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        self.up = self.upstream()
+        self.v, self.s = self.broker(self.up)
+
+    def open(self, count, data):
+        connections = []
+        for _ in range(count):
+            connection = self.s.connect()
+            self.addCleanup(connection.close)
+            connection.sendall(data)
+            connections.append(connection)
+        return connections
+
+    def test_the_oldest_connection_without_a_request_under_way_goes(self):
+        for data in (b"", b"GET /api/x HTT"):
+            opened = self.open(1100, data)
+            self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
+            opened[0].settimeout(LIMIT)
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(opened[0].recv(1), b"")
+            for connection in opened:
+                connection.close()
+
+    def test_a_request_under_way_stays(self):
+        go = threading.Event()
+        self.up.routes["/slow"] = lambda handler, body: (go.wait(LIMIT), handler.answer(200, b"late"))
+        slow = self.open(1, f"GET /api/slow HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())[0]
+        wait_for(lambda: self.up.requests, "the request")
+        self.open(1100, b"")
+        go.set()
+        slow.settimeout(LIMIT)
+        self.assertIn(b"200 OK", slow.recv(100))
+
+    def test_a_sub_agent_has_a_share_of_what_is_under_way(self):
+        go, self.waiting = threading.Event(), 0
+        self.addCleanup(go.set)
+        def route(handler, body):
+            self.waiting += 1
+            go.wait(LIMIT)
+            handler.answer(200, b"late")
+        self.up.routes["/slow"] = route
+        token = self.ok(self.v.run("token", "attenuate", self.s.token, "--path", "/**")).out.strip()
+        deeper = self.ok(self.v.run("token", "attenuate", token, "--path", "/**")).out.strip()
+        head = lambda token: f"GET /api/slow HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        self.open(256, head(token))
+        wait_for(lambda: self.waiting == 256, "requests of the sub-agent")
+        for again in (token, deeper):
+            self.assert_error(self.s.request("GET", "/api/x", again), 429, "too_many_at_once")
+        self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
+        go.set()
+        wait_for(lambda: self.s.request("GET", "/api/x", token)[0] == 200, "room again")
 
 
 if __name__ == "__main__":

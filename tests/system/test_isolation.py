@@ -73,50 +73,6 @@ class LevelTest(IsolationTest):
             self.assertEqual(process.wait(LIMIT), 7)
             process.stdout.close()
 
-    def test_the_terminal_keeps_working(self):
-        for level in WALLS:
-            with self.subTest(level):
-                command = " ".join(map(str, self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "'echo rea\"\"dy; read line; echo got $line; exit 4'")))
-                code, output = run_on_terminal(["bash", "--norc", "-i"], {**self.v.environment, "PS1": "prompt> "},
-                                               [("prompt> ", command + "\n"), ("ready", "\x1a"), ("Stopped", "fg\n"), ("sh -c", ""), ("fg", "again\n"),
-                                                ("got again", "echo sta\"\"tus $?\nexit 0\n")])
-                self.assertEqual(code, 0, output)
-                self.assertIn("status 4", output)
-                # Ctrl-C ends the agent, and exec says so like a shell.
-                command = " ".join(map(str, self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c", "'import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(\"rea\"+\"dy\", flush=True); signal.pause()'")))
-                code, output = run_on_terminal(["bash", "--norc", "-i"], {**self.v.environment, "PS1": "prompt> "},
-                                               [("prompt> ", command + "\n"), ("ready", "\x03"), ("prompt> ", "echo sta\"\"tus $?\nexit 0\n")])
-                self.assertIn("status 130", output)
-                # A shell inside has job control, colours and the size of the window.
-                code, output = run_on_terminal(self.v.argv("exec", "-q", "--isolation", level, "--", "bash", "--norc", "-i"), {**self.v.environment, "PS1": "in> ", "TERM": "xterm"},
-                                               [("in> ", "stty size; tput setaf 1 | od -c | head -1; sleep 60 & kill %1; wait; set -o | grep monitor; exit 6\n")])
-                self.assertEqual(code, 6, output)
-                self.assertRegex(output, r"monitor\s+on")
-                self.assertRegex(output, r"\d+ \d+\r\n")
-
-    def test_a_terminal_that_goes_away_ends_the_session(self):
-        """The kernel tells only the leader of its session, which exec is in a window of its own."""
-        for level in ("off", *WALLS):
-            argv = self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "echo rea''dy; exec sleep 1000")
-            pid, master = pty.fork()
-            if pid == 0:
-                os.chdir(self.project)
-                os.execvpe(argv[0], argv, self.v.environment)
-            self.addCleanup(lambda pid=pid: subprocess.run(["kill", "-9", str(pid)], capture_output=True))
-            output = b""
-            while b"ready" not in output:
-                output += os.read(master, 4096)
-            os.close(master)
-            _, status = wait_for(lambda: (ended := os.waitpid(pid, os.WNOHANG))[0] and ended, f"{level}: the end")
-            self.assertEqual(os.waitstatus_to_exitcode(status), 128 + signal.SIGHUP)
-
-
-def cmdline(pid):
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
 
 class FileTest(IsolationTest):
     def test_the_working_directory_and_temporary_files_can_be_written(self):

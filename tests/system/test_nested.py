@@ -258,6 +258,37 @@ os.rename("still", "moved")
                 self.assertEqual(len(set(t.strip() for t in tokens)), 2, done.stdout)
                 self.assertTrue((folder / "moved").exists())
 
+    LOOKING = """
+import os
+seen = 0
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        seen += b"mark" + b"-of-the-parent" in open(f"/proc/{pid}/cmdline", "rb").read()
+    except OSError:
+        pass
+print("seen", seen, "own", os.path.exists(f"/proc/{os.getpid()}/cmdline"))
+"""
+
+    def test_command_lines_of_the_parent_are_not_seen_at_strict(self):
+        """At standard /proc is the machine's, which SECURITY.md says."""
+        vault = self.vault()
+        outer = f"""
+import os, subprocess, sys
+worker = subprocess.Popen(
+    [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()", "mark" + "-of-the-parent"],
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+worker.stdout.readline()
+print("parent", subprocess.run([sys.executable, "-c", sys.argv[1]], capture_output=True, text=True).stdout)
+print("sub", subprocess.run([{PROGRAM!r}, "exec", "-q", "--", sys.executable, "-c", sys.argv[1]], capture_output=True, text=True).stdout)
+"""
+        folder = self.folder / "work"
+        folder.mkdir()
+        for level, seen in (("strict", 0), ("standard", 1)):
+            done = subprocess.run([PROGRAM, "exec", "-q", "--isolation", level, "--share", str(PROGRAM), "--", sys.executable, "-c", outer, self.LOOKING],
+                                  env=vault.environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+            self.assertIn("parent seen 1 own True", done.stdout, done.stderr)
+            self.assertIn(f"sub seen {seen} own True", done.stdout, done.stderr)
+
 
 if __name__ == "__main__":
     main()
