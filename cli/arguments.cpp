@@ -156,6 +156,9 @@ void define_session_commands(CLI::App& app, Arguments& a) {
       ->type_name("N")
       ->check(whole_number);
   exec->add_flag("-q,--quiet", a.quiet, "no session line");
+  exec->add_flag("-v,--verbose", a.verbose,
+                 "say also what the agent may write, and what of the project is hidden or kept")
+      ->excludes("--quiet");
   define_pin_file(exec, a);
 
   app.add_subcommand("sessions", "show the running sessions");

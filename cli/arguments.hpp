@@ -69,6 +69,7 @@ struct Arguments {
   std::vector<std::string> take;
   std::string plan;
   bool quiet = false;
+  bool verbose = false;
   std::vector<std::string> child;
   mode_t inherited_umask = 022;
 

@@ -67,6 +67,7 @@ session::ExecRequest make_request(const Arguments& a) {
   request.publishes = a.publish;
   if (!a.plan.empty()) request.plan = read_plan(a.plan);
   request.quiet = a.quiet;
+  request.verbose = a.verbose;
   request.child_umask = a.inherited_umask;
   request.command = command_of(a);
   request.environment = given_environment();

@@ -4,7 +4,8 @@ namespace agentvault::broker {
 
 std::shared_ptr<void> Shares::take(const VerifiedToken& token) {
   const auto delegations = token.delegations();
-  if (delegations.empty()) return std::make_shared<char>();
+  static const std::shared_ptr<void> uncounted = std::make_shared<char>();
+  if (delegations.empty()) return uncounted;
   const std::string& whose = delegations.front();
   auto& held = (*held_)[whose];
   if (held >= most_) return nullptr;

@@ -67,7 +67,9 @@ void Cell::expect_ready() {
   working_directory_writable_ = in.number(1) != 0;
   const bool redirected = in.number(1) != 0;
   const bool has_terminal = in.number(1) != 0;
-  for (auto left = in.number(4); left > 0; --left) notes_.push_back(in.text());
+  for (auto* lines : {&notes_, &summary_}) {
+    for (auto left = in.number(4); left > 0; --left) lines->push_back(in.text());
+  }
   auto next = message->descriptors.begin();
   const auto take = [&] { return next == message->descriptors.end() ? UniqueFd() : std::move(*next++); };
   if (has_terminal) terminal_ = take();

@@ -41,6 +41,8 @@ class Cell {
   bool working_directory_writable() const { return working_directory_writable_; }
   /// For the person: what was made for the agent, and what could not be hidden or kept.
   const std::vector<std::string>& notes() const { return notes_; }
+  /// The agent's files in a few lines.
+  const std::vector<std::string>& summary() const { return summary_; }
 
   /// The agent's program begins. Returns 0, or the errno with which that failed; then the cell is gone. Throws
   /// Error(failed).
@@ -80,6 +82,7 @@ class Cell {
   UniqueFd terminal_;
   bool working_directory_writable_ = true;
   std::vector<std::string> notes_;
+  std::vector<std::string> summary_;
   bool entered_ = false;
 };
 

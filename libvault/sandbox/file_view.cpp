@@ -229,6 +229,26 @@ bool is_within(const fs::path& path, const fs::path& folder) {
   return rest == folder.end() || (rest->empty() && std::next(rest) == folder.end());
 }
 
+std::vector<std::string> summary_of(const FileView& view) {
+  constexpr std::size_t most_named = 20;
+  std::vector<std::string> lines;
+  const auto say = [&](const std::string& what, const std::vector<fs::path>& paths, bool of_project_only) {
+    std::vector<std::string> names;
+    std::size_t count = 0;
+    for (const auto& path : paths) {
+      if (of_project_only && !is_within(path, view.working_directory)) continue;
+      if (++count <= most_named) names.push_back(printable(path.string()));
+    }
+    if (count > most_named) names.push_back("and " + std::to_string(count - most_named) + " more");
+    if (count > 0) lines.push_back(what + " " + join(names, ", "));
+  };
+  say("the agent writes to", view.writable, false);
+  say("the agent sees, besides what is open to everybody,", view.visible, false);
+  say("hidden in the project:", view.hidden, true);
+  say("not changed in the project:", view.read_only, true);
+  return lines;
+}
+
 FileView view_of(const FileRequest& request) {
   FileView view;
   const fs::path users = home_of_user();

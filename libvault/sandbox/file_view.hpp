@@ -38,6 +38,9 @@ struct FileView {
 /// Error(failed) without a working directory.
 FileView view_of(const FileRequest& request);
 
+/// For a person: what is written, shown, and of the project hidden or kept, without links.
+std::vector<std::string> summary_of(const FileView& view);
+
 /// Whether `path` is `folder`, or under it.
 bool is_within(const std::filesystem::path& path, const std::filesystem::path& folder);
 

@@ -154,7 +154,7 @@ class Keeper {
 
   void prepare() {
     std::vector<int> sent;
-    const auto streams = request_.level == Level::off ? std::vector<int>() : OwnTerminal::streams();
+    const UniqueFd persons = request_.level == Level::off ? UniqueFd() : OwnTerminal::persons();
     if (strict()) {
       map_own_user(owner_.user, owner_.group);
       leave_a_share_to_others();
@@ -168,7 +168,7 @@ class Keeper {
     if (strict()) {
       doors_ = set_up_inner_network(request_.reached_ports);
       pins_ = set_up_mounts(view_);
-      if (!streams.empty()) terminal_.emplace("/dev/pts/ptmx", streams);
+      if (persons) terminal_.emplace("/dev/pts/ptmx", persons);
       sent = {doors_.main.get(), doors_.tokenless.get(), doors_.names.get()};
       if (doors_.redirected) sent.push_back(doors_.redirected.get());
       for (const auto& door : doors_.by_port) sent.push_back(door.get());
@@ -177,7 +177,7 @@ class Keeper {
     if (request_.level == Level::standard) {
       check_without_mounts(view_, request_.files.hide);
       note_what_stays_open(view_);
-      if (!streams.empty()) terminal_.emplace("/dev/ptmx", streams);
+      if (persons) terminal_.emplace("/dev/ptmx", persons);
       if (landlock_abi() < kLeastAbi) throw Error(ErrorKind::failed, "this kernel has no Landlock of version 2");
       int ends[2];
       if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) throw_errno("make a pipe");
@@ -190,8 +190,11 @@ class Keeper {
     if (outer_end) sent.insert(sent.begin(), outer_end.get());
     ByteWriter ready;
     ready.u8(view_.working_directory_writable).u8(static_cast<bool>(doors_.redirected)).u8(terminal_.has_value());
-    ready.u32(static_cast<std::uint32_t>(view_.notes.size()));
-    for (const auto& note : view_.notes) ready.text(note);
+    auto summary = request_.level == Level::off ? std::vector<std::string>() : summary_of(view_);
+    for (const auto* lines : {&view_.notes, &summary}) {
+      ready.u32(static_cast<std::uint32_t>(lines->size()));
+      for (const auto& line : *lines) ready.text(line);
+    }
     channel_.send(kReady, ready.bytes(), sent);
     doors_ = Doors();
     outer_end.reset();
@@ -232,6 +235,8 @@ class Keeper {
     if (::pipe2(result, O_CLOEXEC) != 0) throw_errno("make a pipe");
     UniqueFd reads(result[0]), writes(result[1]);
     auto [ours, theirs] = Channel::make();
+    // Not the session that exec is in: there any process may open its terminal, and come to its front.
+    if (::setsid() < 0) throw_errno("begin a session");
     if (terminal_) terminal_->lead();
     agent_ = ::fork();
     if (agent_ < 0) throw_errno("start a process");
@@ -300,6 +305,7 @@ class Keeper {
       ::sigprocmask(SIG_SETMASK, &original_mask_, nullptr);
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       channel_.send(kHello);
+      if (::setpgid(0, 0) != 0) throw_errno("give the agent a group");
       if (terminal_) terminal_->attach(furnishing.in_front);
       drop_capabilities();
       confine_files(furnishing);

@@ -6,6 +6,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include <string>
+
 #include "base/error.hpp"
 
 namespace agentvault::sandbox {
@@ -18,7 +20,17 @@ std::vector<int> OwnTerminal::streams() {
   return out;
 }
 
-OwnTerminal::OwnTerminal(const char* device, std::vector<int> streams) : streams_(std::move(streams)) {
+UniqueFd OwnTerminal::persons(int flags) {
+  flags |= O_RDWR | O_NOCTTY | O_CLOEXEC;
+  const auto given = streams();
+  UniqueFd opened;
+  if (!given.empty()) opened.reset(::open(("/proc/self/fd/" + std::to_string(given.front())).c_str(), flags));
+  if (!opened) opened.reset(::open("/dev/tty", flags));
+  if (!opened && !given.empty()) opened.reset(::fcntl(given.front(), F_DUPFD_CLOEXEC, 3));  // another user's
+  return opened;
+}
+
+OwnTerminal::OwnTerminal(const char* device, const UniqueFd& persons) {
   outer_.reset(::open(device, O_RDWR | O_NOCTTY | O_CLOEXEC));
   const int locked = 0;
   if (!outer_ || ::ioctl(outer_.get(), TIOCSPTLCK, &locked) != 0) throw_errno("make a terminal for the agent");
@@ -26,8 +38,8 @@ OwnTerminal::OwnTerminal(const char* device, std::vector<int> streams) : streams
   if (!inner_) throw_errno("open the agent's terminal");
   termios settings{};
   winsize size{};
-  if (::tcgetattr(streams_.front(), &settings) == 0) ::tcsetattr(inner_.get(), TCSANOW, &settings);
-  if (::ioctl(streams_.front(), TIOCGWINSZ, &size) == 0) ::ioctl(inner_.get(), TIOCSWINSZ, &size);
+  if (::tcgetattr(persons.get(), &settings) == 0) ::tcsetattr(inner_.get(), TCSANOW, &settings);
+  if (::ioctl(persons.get(), TIOCGWINSZ, &size) == 0) ::ioctl(inner_.get(), TIOCSWINSZ, &size);
 }
 
 std::string OwnTerminal::name() const {
@@ -37,13 +49,12 @@ std::string OwnTerminal::name() const {
 }
 
 void OwnTerminal::lead() const {
-  if (::setsid() < 0 || ::ioctl(inner_.get(), TIOCSCTTY, 0) != 0) throw_errno("lead the agent's terminal");
+  if (::ioctl(inner_.get(), TIOCSCTTY, 0) != 0) throw_errno("lead the agent's terminal");
 }
 
 void OwnTerminal::attach(bool in_front) const {
-  if (::setpgid(0, 0) != 0) throw_errno("give the agent a group");
   if (in_front) bring_to_front(::getpid());
-  for (const int fd : streams_) {
+  for (const int fd : streams()) {
     if (::dup2(inner_.get(), fd) < 0) throw_errno("give the agent its terminal");
   }
 }

@@ -269,6 +269,9 @@ int run_exec(ExecRequest request) {
   if (!request.quiet) {
     for (const auto& note : isolation.cell->notes()) log::warning(note);
   }
+  if (request.verbose) {
+    for (const auto& line : isolation.cell->summary()) std::fprintf(stderr, "agentvault: %s\n", line.c_str());
+  }
   if (!isolation.cell->working_directory_writable()) {
     log::warning(
         "this folder is no project (a home, the system, configuration): the agent cannot write here; start in "

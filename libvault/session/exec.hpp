@@ -34,6 +34,7 @@ struct ExecRequest {
   std::vector<std::string> environment;  // "NAME=value", what exec itself was started with
   mode_t child_umask = 022;
   bool quiet = false;
+  bool verbose = false;
 };
 
 /// Says why, and returns 126 or 127.

@@ -90,17 +90,20 @@ void SignalRelay::on_ready(std::uint32_t) {
       look_at_child();
       continue;
     }
-    // What the terminal sends (Ctrl-C, Ctrl-Z, a resize) goes to the whole process group: the agent has it already, or,
-    // with a terminal of its own, is to have it as a whole.
-    const bool from_terminal = info.ssi_code == SI_KERNEL && is_for_the_group(number);
-    if (gone_ || (from_terminal && ::getpgid(cell_.agent()) == ::getpgrp())) continue;
-    if (terminal_ != nullptr && (number == SIGWINCH || number == SIGCONT)) continue;  // the relay's
-    if (terminal_ != nullptr && from_terminal) {
-      cell_.signal_group(number);
-    } else {
-      ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
-    }
+    if (!gone_) pass_on(info);
   }
+}
+
+/// What a terminal sends (Ctrl-C, Ctrl-Z, a resize) is for a whole process group. One that is exec's, too, has it
+/// already; another one gets it from the keeper.
+void SignalRelay::pass_on(const signalfd_siginfo& info) {
+  const int number = static_cast<int>(info.ssi_signo);
+  const bool from_terminal = info.ssi_code == SI_KERNEL && is_for_the_group(number);
+  const bool has_own_group = cell_.agent() != cell_.child();
+  if (terminal_ != nullptr && (number == SIGWINCH || number == SIGCONT)) return;  // the relay's
+  if (has_own_group && (from_terminal || number == SIGCONT)) return cell_.signal_group(number);
+  if (from_terminal && ::getpgid(cell_.agent()) == ::getpgrp()) return;
+  ::syscall(SYS_pidfd_send_signal, cell_.agent_handle(), number, nullptr, 0);
 }
 
 /// With a terminal of its own, an agent that is not in front of it is stopped for reading or changing it.

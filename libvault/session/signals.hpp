@@ -1,6 +1,7 @@
 // Signals of exec, read on the reactor: forwarded to the agent, and the agent's own stops and end.
 #pragma once
 
+#include <sys/signalfd.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -36,6 +37,7 @@ class SignalRelay final : public net::Watcher {
   void look_at_child();
   void hear_keeper();
   void hear_terminal();
+  void pass_on(const signalfd_siginfo& info);
   void stopped(int signal);
   static void stop_too();
 

@@ -32,16 +32,6 @@ enum Order : char { kBegin = 'b', kTake = 't', kSuspend = 's' };
 /// From it.
 enum Answer : char { kInFront = 'f', kBehind = 'h' };
 
-/// The person's terminal, opened anew: it is not to block, which its other users must not notice.
-UniqueFd open_persons_terminal() {
-  constexpr int flags = O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-  const int stream = sandbox::OwnTerminal::streams().front();
-  UniqueFd opened(::open(("/proc/self/fd/" + std::to_string(stream)).c_str(), flags));
-  if (!opened) opened.reset(::open("/dev/tty", flags));
-  if (!opened) opened.reset(::fcntl(stream, F_DUPFD_CLOEXEC, 3));  // another user's: what it shows may wait
-  return opened;
-}
-
 /// Whether this process' group is in front; also of a terminal that controls nobody here.
 bool is_in_front(int terminal) {
   const pid_t front = ::tcgetpgrp(terminal);
@@ -88,7 +78,7 @@ class Relay {
   /// `output`: what the agent's terminal is to be set to when the person's is taken.
   Relay(UniqueFd agent, UniqueFd control, bool in_front, bool can_stop, std::optional<tcflag_t> output)
       : agent_(std::move(agent)),
-        person_(open_persons_terminal()),
+        person_(sandbox::OwnTerminal::persons(O_NONBLOCK)),  // its other users are not to notice that
         control_(std::move(control)),
         starts_in_front_(in_front),
         can_stop_(can_stop),
@@ -241,7 +231,7 @@ class Relay {
 TerminalRelay::TerminalRelay(UniqueFd agents_end) {
   const auto streams = sandbox::OwnTerminal::streams();
   const auto is_terminal = [&](int fd) { return std::find(streams.begin(), streams.end(), fd) != streams.end(); };
-  starts_in_front_ = is_terminal(STDIN_FILENO) && is_terminal(STDOUT_FILENO) && is_in_front(streams.front());
+  starts_in_front_ = is_terminal(STDIN_FILENO) && is_terminal(STDOUT_FILENO) && is_in_front(STDIN_FILENO);
   const bool can_stop = can_be_stopped();
   std::optional<tcflag_t> output;
   if (!starts_in_front_) output = leave_line_ends(agents_end.get());

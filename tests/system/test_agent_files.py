@@ -150,6 +150,18 @@ class ObeyedTest(AgentFilesTest):
         self.assertNotIn('", ""}', source)
 
 
+class SummaryTest(AgentFilesTest):
+    def test_verbose_tells_where_everything_leads(self):
+        self.make(".env", ".vscode/tasks.json", below=self.project)
+        self.make(".aws/credentials", "other/file")
+        done = self.ok(self.run_inside("strict", "true", options=["-v", "--share", "../.aws", "--write", self.home / "other"]))
+        for line in (f"the agent writes to {self.project}, ", f"{self.home}/other", f"{self.home}/.aws", f"hidden in the project: {self.project}/.env\n",
+                     f"not changed in the project: {self.project}/.vscode"):
+            self.assertIn(line, done.err)
+        self.assertNotIn("writes to", self.run_inside("strict", "true").err)
+        self.refused(self.run_inside("strict", "true", options=["-v", "-q"]), 2, "excludes")
+
+
 class LinkTest(AgentFilesTest):
     def test_a_planted_link_does_not_lead_share_or_write_elsewhere(self):
         self.make(".aws/credentials", "other/file")

@@ -99,6 +99,49 @@ time.sleep(1000)
             self.assertIn("<12345-secret>", output)
             self.assertNotIn("secret", (self.project / "read.txt").read_text())
 
+    GRABBER = """
+import os, signal, sys, time
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+log = open("grabbed.txt", "w", 1)
+for step in range(100):
+    try:
+        tty = os.open("/dev/tty", os.O_RDWR)
+        try: os.setpgid(0, 0)
+        except OSError: pass
+        os.tcsetpgrp(tty, os.getpgrp())
+        log.write("tried\\n")
+        os.set_blocking(tty, False)
+        try: log.write(repr(os.read(tty, 100)))
+        except OSError: pass
+        os.close(tty)
+    except OSError as error:
+        log.write(str(error) + "\\n")
+    if os.path.exists("stop"): break
+    time.sleep(0.02)
+"""
+
+    def test_redirected_streams_leave_no_way_to_the_persons_terminal(self):
+        (self.project / "grabber.py").write_text(self.GRABBER.replace("\\\\n", "\\n"))
+        for level in WALLS:
+            for name in ("stop", "grabbed.txt"):
+                (self.project / name).unlink(missing_ok=True)
+            command = f"cd {self.project}; " + self.line(level, sys.executable, "grabber.py", quote=False) + " </dev/null >out 2>&1 &"
+            _, output = self.shell([("prompt> ", command + "\n"), ("prompt> ", "until grep -q . grabbed.txt; do :; done 2>/dev/null; read -r pin; touch stop; echo \"<$pin>\"\n"),
+                                    ("pin", "12345-secret\n"), ("<12", ""), ("prompt> ", "wait; exec true\n")])
+            self.assertIn("<12345-secret>", output)
+            self.assertNotIn("secret", (self.project / "grabbed.txt").read_text())
+
+    def test_a_password_is_asked_for_where_all_streams_are_redirected(self):
+        """As ssh and git do: on the terminal itself."""
+        script = 'exec 3<>/dev/tty; printf "pass""word: " >&3; read a <&3; echo got-$a >&3'
+        for level in WALLS:
+            _, output = self.shell([("prompt> ", self.line(level, "sh", "-c", script) + " </dev/null >/dev/null 2>&1; exit 0\n"), ("password: ", "this\n"), ("got-this", "")])
+            self.assertIn("got-this", output)
+            # Ctrl-C and Ctrl-Z reach an agent that has no terminal among its streams.
+            _, output = self.shell([("prompt> ", self.line(level, sys.executable, "-c", self.PAUSE) + " </dev/null 2>&1 >/dev/null | cat\n"), ("ready", "\x1a"), ("Stopped", ""), ("prompt> ", "fg\n"),
+                                    ("cat", "\x03"), ("prompt> ", "echo sta''tus ${PIPESTATUS[0]}; exit 0\n"), ("status", "")])
+            self.assertIn("status 130", output)
+
     def test_the_persons_terminal_is_out_of_reach(self):
         script = ("import os\nfor p in (os.environ[\"OUTER\"], \"/dev/tty\"):\n"
                   "  try:\n    f = os.open(p, os.O_RDWR); print(p == \"/dev/tty\", os.isatty(f), os.ttyname(0) != os.environ[\"OUTER\"] or os.stat(os.environ[\"OUTER\"]).st_rdev == os.fstat(0).st_rdev)\n"
