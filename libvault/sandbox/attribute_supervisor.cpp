@@ -25,6 +25,7 @@ using LastLink = Notification::LastLink;
 
 constexpr std::size_t kMaxName = XATTR_NAME_MAX;
 constexpr std::size_t kMaxValue = XATTR_SIZE_MAX;
+constexpr std::uint64_t kPathFlags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
 constexpr mode_t kModeBits = 07777;
 constexpr mode_t kForOthersToRun = 06000;  // set-uid, set-gid
 
@@ -57,16 +58,16 @@ std::optional<Change> change(UniqueFd file, std::function<int(int)> make) {
 
 UniqueFd at_path(const Notification& asked, int folder, std::uint64_t path, LastLink last, bool may_be_empty = false) {
   const auto text = asked.text(path, PATH_MAX);
-  if (!text || (text->empty() && !may_be_empty)) {
-    errno = text ? ENOENT : EFAULT;
-    return UniqueFd();
-  }
+  if (!text) return UniqueFd();
+  if (text->empty() && !may_be_empty) return errno = ENOENT, UniqueFd();
   return asked.file(folder, *text, last);
 }
 
 std::function<int(int)> set_mode(std::uint64_t mode) {
   return [mode = static_cast<mode_t>(mode) & kModeBits](int file) {
-    if ((mode & kForOthersToRun) != 0) return EPERM;
+    struct stat info {};
+    const bool is_folder = ::fstat(file, &info) == 0 && S_ISDIR(info.st_mode);
+    if ((mode & kForOthersToRun) != 0 && !is_folder) return EPERM;
     return result_of(::chmod(name_of(file).c_str(), mode));
   };
 }
@@ -77,10 +78,15 @@ std::function<int(int)> set_owner(std::uint64_t user, std::uint64_t group) {
   };
 }
 
+/// As setxattr(2) says it.
+void long_name_is_out_of_range() {
+  if (errno == ENAMETOOLONG) errno = ERANGE;
+}
+
 std::optional<Change> attribute_set(const Notification& asked, UniqueFd file) {
   const auto name = asked.text(asked.argument(1), kMaxName);
   const auto size = asked.argument(3);
-  if (!name) return errno = EFAULT, std::nullopt;
+  if (!name) return long_name_is_out_of_range(), std::nullopt;
   if (size > kMaxValue) return errno = E2BIG, std::nullopt;
   std::string value(size, '\0');
   if (size > 0 && !asked.copy(asked.argument(2), value.data(), size)) return errno = EFAULT, std::nullopt;
@@ -92,7 +98,7 @@ std::optional<Change> attribute_set(const Notification& asked, UniqueFd file) {
 
 std::optional<Change> attribute_removed(const Notification& asked, UniqueFd file) {
   const auto name = asked.text(asked.argument(1), kMaxName);
-  if (!name) return errno = EFAULT, std::nullopt;
+  if (!name) return long_name_is_out_of_range(), std::nullopt;
   return change(std::move(file), [name = *name](int held) {
     if (is_link(held)) return EPERM;
     return result_of(::removexattr(name_of(held).c_str(), name.c_str()));
@@ -141,6 +147,8 @@ LastLink last_link(std::uint64_t flags) {
 std::optional<Change> times_in_nanoseconds(const Notification& asked) {
   const auto flags = asked.argument(3);
   const bool by_descriptor = asked.argument(1) == 0;
+  if ((flags & ~kPathFlags) != 0 || (by_descriptor && flags != 0)) return errno = EINVAL, std::nullopt;
+  if (by_descriptor && asked.descriptor(0) == AT_FDCWD) return errno = EFAULT, std::nullopt;
   auto file = by_descriptor ? asked.file(asked.descriptor(0))
                             : at_path(asked, asked.descriptor(0), asked.argument(1), last_link(flags),
                                       (flags & AT_EMPTY_PATH) != 0);
@@ -208,6 +216,7 @@ const std::map<int, Read>& readers() {
         {SYS_fchownat,
          [](const auto& asked) {
            const auto flags = asked.argument(4);
+           if ((flags & ~kPathFlags) != 0) return errno = EINVAL, std::optional<Change>();
            auto file =
                at_path(asked, asked.descriptor(0), asked.argument(1), last_link(flags), (flags & AT_EMPTY_PATH) != 0);
            return change(std::move(file), set_owner(asked.argument(2), asked.argument(3)));

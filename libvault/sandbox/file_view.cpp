@@ -73,7 +73,7 @@ void add_working_directory(const FileRequest& request, const fs::path& home, Fil
   view.working_directory = *real;
   view.working_directory_writable = is_project(*real, home) && is_project(*real, home_of_user());
   if (!is_private(*real)) add(view.visible, *real);
-  search_project(*real, home, view);
+  search_project(*real, view);
   if (!view.working_directory_writable) return;
   add(view.writable, *real);
   for (const auto& git : git_folders_of(*real)) {
@@ -195,7 +195,7 @@ void open_writes(const FileRequest& request, FileView& view) {
           "--write: " + printable(named.string()) + " lies in " + printable(kept.string()) + ", which is not changed",
           "name that one");
     }
-    add(view.writable, named);
+    add_resolved(view.writable, named);
   }
 }
 
@@ -203,7 +203,7 @@ void open_shares(const FileRequest& request, FileView& view) {
   for (const auto& share : request.share) {
     const auto path = opened_path(share, request, "--share");
     std::erase(view.hidden, path);
-    add(view.visible, path);
+    add_resolved(view.visible, path);
   }
 }
 
@@ -253,6 +253,7 @@ FileView view_of(const FileRequest& request) {
   FileView view;
   const fs::path users = home_of_user();
   const fs::path home = request.home.empty() ? users : real_path(request.home).value_or(users);
+  view.home = home;
   add(view.visible, home);
   add_all(view.hidden, home, kCredentialPaths);
   if (users != home) add_all(view.hidden, users, kCredentialPaths);

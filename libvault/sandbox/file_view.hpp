@@ -21,6 +21,7 @@ struct FileRequest {
 
 /// All paths are canonical and exist.
 struct FileView {
+  std::filesystem::path home;
   std::filesystem::path working_directory;
   bool working_directory_writable = true;
   std::vector<std::filesystem::path> writable;

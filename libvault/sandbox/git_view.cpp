@@ -29,16 +29,23 @@ std::optional<fs::path> path_in(const fs::path& file, std::string_view key = {})
   return real_path(file.parent_path() / trim(line.substr(0, line.find('\n'))));
 }
 
-bool is_repository(const fs::path& git) {
-  std::error_code error;
-  return fs::is_regular_file(git / "HEAD", error) && fs::is_directory(git / "objects", error);
-}
-
 struct Setting {
   std::string section;  // lower case, with its subsection
   std::string key;      // lower case
   std::string value;
 };
+
+/// Without quotes, and without a comment behind it.
+std::string value_in(std::string_view text) {
+  std::string value;
+  bool quoted = false;
+  for (const char c : text) {
+    if (c == '"') quoted = !quoted;
+    if (!quoted && (c == '#' || c == ';')) break;
+    if (c != '"') value.push_back(c);
+  }
+  return std::string(trim(value));
+}
 
 /// As git-config(1) writes them, line by line: what is written over several lines is not read.
 std::vector<Setting> settings_of(const fs::path& file) {
@@ -54,9 +61,7 @@ std::vector<Setting> settings_of(const fs::path& file) {
     }
     const auto equals = line.find('=');
     if (equals == std::string_view::npos) continue;
-    std::string value(trim(line.substr(equals + 1)));
-    std::erase(value, '"');
-    settings.push_back({section, lower(trim(line.substr(0, equals))), value});
+    settings.push_back({section, lower(trim(line.substr(0, equals))), value_in(line.substr(equals + 1))});
   }
   return settings;
 }
@@ -94,9 +99,11 @@ std::vector<fs::path> folders_behind(const fs::path& git_file) {
 void protect_named_files(const fs::path& configuration, const fs::path& worktree, FileView& view, int depth = 0) {
   if (depth > kMostIncluded) return;
   for (const auto& setting : settings_of(configuration)) {
-    if (!names_a_file(setting) || setting.value.starts_with("~")) continue;
-    for (const auto& base : {configuration.parent_path(), worktree}) {
-      const auto file = real_path(base / setting.value);
+    if (!names_a_file(setting)) continue;
+    const bool in_home = setting.value.starts_with("~/");
+    const std::string value = in_home ? setting.value.substr(2) : setting.value;
+    for (const auto& base : in_home ? std::vector{view.home} : std::vector{configuration.parent_path(), worktree}) {
+      const auto file = real_path(base / value);
       if (!file || !is_within(*file, view.working_directory) || *file == view.working_directory) continue;
       if (std::find(view.read_only.begin(), view.read_only.end(), *file) != view.read_only.end()) continue;
       add(view.read_only, *file);
@@ -106,6 +113,11 @@ void protect_named_files(const fs::path& configuration, const fs::path& worktree
 }
 
 }  // namespace
+
+bool is_repository(const fs::path& git) {
+  std::error_code error;
+  return fs::is_regular_file(git / "HEAD", error) && fs::is_directory(git / "objects", error);
+}
 
 std::vector<fs::path> git_folders_of(fs::path folder) {
   for (;; folder = folder.parent_path()) {
@@ -125,6 +137,9 @@ void protect_git_folder(const fs::path& git, FileView& view) {
   add_all_but_links(view.read_only, git, kObeyedGitPaths);
   protect_named_files(git / "config", git.parent_path(), view);
   protect_named_files(git / "config.worktree", git.parent_path(), view);
+  for (const auto* own : {".gitconfig", ".config/git/config"}) {
+    protect_named_files(view.home / own, git.parent_path(), view);
+  }
   for (fs::directory_iterator at(git / "worktrees", error); !error && at != fs::directory_iterator();
        at.increment(error)) {
     add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);

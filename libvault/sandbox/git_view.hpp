@@ -9,6 +9,9 @@
 
 namespace agentvault::sandbox {
 
+/// A folder of git's, whatever it is called.
+bool is_repository(const std::filesystem::path& git);
+
 /// Folders outside of the working directory that its repository is in, or shares; with the folder itself.
 std::vector<std::filesystem::path> git_folders_of(std::filesystem::path folder);
 

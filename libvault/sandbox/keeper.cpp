@@ -293,7 +293,8 @@ class Keeper {
     AttributePolicy policy;
     policy.kept = foreign_streams_;
     policy.only_writable = !strict();
-    policy.writable = view_.writable;
+    policy.writable = written_without_mounts(view_);
+    policy.writable.emplace_back("/dev/shm");
     if (!temporary_.empty()) policy.writable.emplace_back(temporary_);
     return policy;
   }

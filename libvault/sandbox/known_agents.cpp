@@ -318,12 +318,14 @@ constexpr std::array kAgents{known<Claude>("Claude Code"),
 
 constexpr auto kShells = list("sh", "bash", "dash", "zsh", "ksh", "fish", "ash", "busybox");
 /// They start the command that follows their options.
-constexpr auto kPrefixes = list("env", "exec", "command", "time", "timeout", "nice", "ionice", "nohup", "setsid",
-                                "stdbuf", "script", "unbuffer", "xvfb-run", "npx", "bunx", "pnpx", "uvx",
-                                "dbus-run-session", "ssh-agent", "strace", "dotenv", "chronic", "agentvault");
+constexpr auto kPrefixes = list("env", "exec", "command", "timeout", "nice", "ionice", "nohup", "setsid", "stdbuf",
+                                "script", "unbuffer", "xvfb-run", "npx", "bunx", "pnpx", "uvx", "dbus-run-session",
+                                "ssh-agent", "strace", "dotenv", "chronic", "agentvault");
 constexpr auto kInterpreters = list("python", "python3", "node");
 /// Of those that start others: options whose next word is a value.
-constexpr auto kWithValue = list("-u", "--unset", "-C", "--chdir", "-n", "-c", "-k", "-s", "-p", "--package");
+constexpr auto kWithValue = list("-u", "--unset", "-C", "--chdir", "-n", "-c", "-k", "-s", "-o", "-p", "--package");
+/// Of the shell's, in front of a command.
+constexpr auto kKeywords = list("if", "then", "elif", "else", "while", "until", "do", "!", "time", "-p");
 constexpr std::size_t kMostNested = 8;
 
 template <class List>
@@ -341,7 +343,9 @@ View without_version(View word) {
   return word.substr(0, at);
 }
 
+/// A program of the project's own may be called like one.
 const KnownAgent* agent_called(View word) {
+  if (word.starts_with("./") || word.starts_with("../")) return nullptr;
   for (const auto& agent : kAgents) {
     for (const View called : {base_name(word), without_version(word), without_version(base_name(word))}) {
       if (has(agent.programs, called)) return &agent;
@@ -374,22 +378,42 @@ std::span<const std::string> behind_options(std::span<const std::string> words) 
   return words;
 }
 
-/// Simple commands of a script, as words; quotes only hold together what nobody asks for here.
+/// Simple commands of a script, as words. What stands in quotes is one word; what follows a here-document is not read.
 std::vector<std::vector<std::string>> commands_in(View script) {
   std::vector<std::vector<std::string>> commands(1);
   std::string word;
+  bool in_word = false;
+  char quote = 0;
   const auto end_word = [&] {
-    if (!word.empty()) commands.back().push_back(std::move(word));
+    if (in_word) commands.back().push_back(std::move(word));
     word.clear();
+    in_word = false;
   };
-  for (const char c : script) {
-    if (View(";|&\n(){}`").find(c) != View::npos) {
+  script = script.substr(0, script.find("<<"));
+  for (std::size_t i = 0; i < script.size(); ++i) {
+    const char c = script[i];
+    if (quote != 0) {
+      if (c == quote) {
+        quote = 0;
+      } else {
+        word.push_back(c);
+      }
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+      in_word = true;
+    } else if (c == '\\' && i + 1 < script.size()) {
+      word.push_back(script[++i]);
+      in_word = true;
+    } else if (View(";|&\n(){}`").find(c) != View::npos) {
       end_word();
       commands.emplace_back();
     } else if (c == ' ' || c == '\t') {
       end_word();
-    } else if (c != '\'' && c != '"' && c != '!') {
+    } else if (c == '#' && !in_word) {
+      i = std::min(script.find('\n', i), script.size()) - 1;
+    } else {
       word.push_back(c);
+      in_word = true;
     }
   }
   end_word();
@@ -414,11 +438,14 @@ std::vector<std::string> with_parameters(const std::vector<std::string>& words, 
   return out;
 }
 
-/// A shell's, or one that calls a shell: what follows "-c", "-lc", "-qc" and so on.
+/// A shell's, or one that calls a shell: what follows "-c", "-lc", "-qc" and so on. What follows a script's name is the
+/// script's.
 bool collect_from_option(std::span<const std::string> words, std::size_t depth, std::vector<const KnownAgent*>& found) {
   for (std::size_t i = 1; i + 1 < words.size(); ++i) {
     const View word = words[i];
-    if (word.size() < 2 || word.front() != '-' || word[1] == '-' || word.find('c') == View::npos) continue;
+    if (word.size() < 2 || (word.front() != '-' && word.front() != '+')) return false;
+    if (word == "-o" || word == "+o" || word == "-O" || word == "+O") ++i;
+    if (word.front() != '-' || word[1] == '-' || word.find('c') == View::npos) continue;
     for (const auto& command : commands_in(words[i + 1])) {
       collect(with_parameters(command, words.subspan(i + 2)), depth + 1, found);
     }
@@ -428,7 +455,9 @@ bool collect_from_option(std::span<const std::string> words, std::size_t depth, 
 }
 
 void collect(std::span<const std::string> words, std::size_t depth, std::vector<const KnownAgent*>& found) {
-  while (!words.empty() && is_assignment(words.front())) words = words.subspan(1);
+  while (!words.empty() && (is_assignment(words.front()) || has(kKeywords, View(words.front())))) {
+    words = words.subspan(1);
+  }
   if (words.empty() || depth > kMostNested) return;
   const View name = base_name(words.front());
   if (const auto* agent = agent_called(words.front())) {

@@ -57,6 +57,15 @@ void check_without_mounts(const FileView& view, const std::vector<fs::path>& mus
   }
 }
 
+std::vector<fs::path> written_without_mounts(const FileView& view) {
+  std::vector<fs::path> out;
+  for (const auto& path : view.writable) {
+    // One that holds something hidden would show it.
+    if (path == view.working_directory || !any_within(view.hidden, path)) out.push_back(path);
+  }
+  return out;
+}
+
 void note_what_stays_open(FileView& view) {
   constexpr std::size_t most_named = 4;
   std::string names;
@@ -86,13 +95,10 @@ Landlock rules_for(const FileView& view, const std::string& terminal) {
       allow_reading(rules, path, view.hidden);
     }
   }
+  const auto written = written_without_mounts(view);
+  for (const auto& path : written) rules.allow_exactly(path, access::kAll);
   for (const auto& path : view.writable) {
-    // One that holds something hidden would show it.
-    if (path != view.working_directory && any_within(view.hidden, path)) {
-      allow_reading(rules, path, view.hidden);
-    } else {
-      rules.allow_exactly(path, access::kAll);
-    }
+    if (std::find(written.begin(), written.end(), path) == written.end()) allow_reading(rules, path, view.hidden);
   }
   for (const char* path : kDevices) rules.allow(path, access::kAll);
   if (!terminal.empty()) rules.allow(terminal, access::kAll);

@@ -20,6 +20,9 @@ void check_without_mounts(const FileView& view, const std::vector<std::filesyste
 /// Notes what the view hides, and this cannot: files in the working directory.
 void note_what_stays_open(FileView& view);
 
+/// What the rules below let be written as a whole: a folder that holds something hidden is only read.
+std::vector<std::filesystem::path> written_without_mounts(const FileView& view);
+
 /// For whoever is going to enter them: the files of the view, signals and abstract sockets, too. They can be made long
 /// before. Throws Error(failed).
 /// `terminal` is the agent's own, "" when it has none.

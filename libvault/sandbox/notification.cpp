@@ -1,6 +1,7 @@
 #include "sandbox/notification.hpp"
 
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -23,10 +24,18 @@ constexpr std::string_view kProcess = "Tgid:";
 constexpr std::string_view kFilters = "Seccomp_filters:";
 constexpr std::size_t kPage = 4096;  // memory that can be read ends at the end of one; never larger steps
 
-/// What these mean depends on who asks.
+/// What these mean depends on who asks. The first part of what follows is an entry of /proc/PID.
 constexpr std::pair<std::string_view, std::string_view> kOwnNames[]{{"/proc/self/", ""},     {"/proc/thread-self/", ""},
                                                                     {"/dev/fd/", "fd/"},     {"/dev/stdin", "fd/0"},
                                                                     {"/dev/stdout", "fd/1"}, {"/dev/stderr", "fd/2"}};
+
+/// By a path that no link leads into /proc/PID of this process.
+UniqueFd hold(int folder, const std::string& path, bool follow) {
+  open_how how{};
+  how.flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW);
+  how.resolve = RESOLVE_NO_MAGICLINKS;
+  return UniqueFd(static_cast<int>(::syscall(SYS_openat2, folder, path.c_str(), &how, sizeof how)));
+}
 
 }  // namespace
 
@@ -66,11 +75,13 @@ std::optional<std::string> Notification::text(std::uint64_t address, std::size_t
   while (out.size() <= most) {
     char part[kPage];
     const std::size_t size = kPage - (address + out.size()) % kPage;
-    if (!copy(address + out.size(), part, size)) return std::nullopt;
+    if (!copy(address + out.size(), part, size)) return errno = EFAULT, std::nullopt;
     const auto* end = static_cast<const char*>(std::memchr(part, 0, size));
     out.append(part, end != nullptr ? static_cast<std::size_t>(end - part) : size);
-    if (end != nullptr) return out.size() <= most ? std::optional(out) : std::nullopt;
+    if (end != nullptr && out.size() <= most) return out;
+    if (end != nullptr) break;
   }
+  errno = ENAMETOOLONG;
   return std::nullopt;
 }
 
@@ -79,29 +90,41 @@ std::string Notification::in_proc(const std::string& name) const {
 }
 
 UniqueFd Notification::file(int descriptor) const {
-  const std::string name = descriptor == AT_FDCWD ? "cwd" : "fd/" + std::to_string(descriptor);
-  UniqueFd held(::open(in_proc(name).c_str(), O_PATH | O_CLOEXEC));
+  if (descriptor < 0) return errno = EBADF, UniqueFd();
+  UniqueFd held(::open(in_proc("fd/" + std::to_string(descriptor)).c_str(), O_PATH | O_CLOEXEC));
   if (!held && errno == ENOENT) errno = EBADF;
   return held;
 }
 
-UniqueFd Notification::file(int folder, const std::string& path, LastLink last) const {
-  if (path.empty()) return file(folder);
-  const int flags = O_PATH | O_CLOEXEC | (last == LastLink::hold ? O_NOFOLLOW : 0);
-  if (path.front() == '/') {
-    for (const auto& [own, instead] : kOwnNames) {
-      if (!path.starts_with(own)) continue;
-      const auto rest = path.substr(own.size());
-      return UniqueFd(::open(in_proc(std::string(instead) + rest).c_str(), flags));
-    }
-    return UniqueFd(::open(path.c_str(), flags));
+UniqueFd Notification::folder(int descriptor) const {
+  if (descriptor != AT_FDCWD) return file(descriptor);
+  return UniqueFd(::open(in_proc("cwd").c_str(), O_PATH | O_CLOEXEC));
+}
+
+UniqueFd Notification::file(int from, const std::string& path, LastLink last) const {
+  const bool follow = last == LastLink::follow;
+  if (path.empty()) return folder(from);
+  if (path.front() != '/') {
+    const UniqueFd base = folder(from);
+    return base ? hold(base.get(), path, follow) : UniqueFd();
   }
-  const UniqueFd base = file(folder);
-  if (!base) return UniqueFd();
-  return UniqueFd(::openat(base.get(), path.c_str(), flags));
+  for (const auto& [own, instead] : kOwnNames) {
+    if (!path.starts_with(own)) continue;
+    const std::string entry = std::string(instead) + path.substr(own.size());
+    // "fd/3", "cwd"; and what is below.
+    const auto end = entry.find('/', entry.starts_with("fd/") ? 3 : 0);
+    const int flags = O_PATH | O_CLOEXEC | (follow || end != std::string::npos ? 0 : O_NOFOLLOW);
+    UniqueFd base(::open(in_proc(entry.substr(0, end)).c_str(), flags));
+    if (!base || end == std::string::npos || end + 1 == entry.size()) return base;
+    return hold(base.get(), entry.substr(end + 1), follow);
+  }
+  return hold(AT_FDCWD, path, follow);
 }
 
 UniqueFd Notification::take(int descriptor, const ProcessStatus& status) const {
+  constexpr unsigned of_a_thread = O_EXCL;  // PIDFD_THREAD (Linux 6.9): the process' first thread may have ended
+  const UniqueFd of_thread(static_cast<int>(::syscall(SYS_pidfd_open, thread_, of_a_thread)));
+  if (of_thread) return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, of_thread.get(), descriptor, 0)));
   // A thread's descriptors are its process' own.
   const auto& number = status.process;
   const bool known = number && *number <= std::numeric_limits<pid_t>::max();

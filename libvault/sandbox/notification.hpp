@@ -33,13 +33,15 @@ class Notification {
 
   /// `size` bytes of its memory; false when they cannot be read.
   bool copy(std::uint64_t address, void* to, std::size_t size) const;
-  /// Text up to a zero byte; nothing when it cannot be read, or is longer than `most` bytes.
+  /// Text up to a zero byte; nothing, with errno, when it cannot be read (EFAULT), or is longer than `most` bytes
+  /// (ENAMETOOLONG).
   std::optional<std::string> text(std::uint64_t address, std::size_t most) const;
 
   enum class LastLink { follow, hold };
   /// The file that a path names to whoever asks, held without being opened (O_PATH). Null, with errno, when there is
-  /// none. An empty path is the folder's own descriptor.
-  UniqueFd file(int folder, const std::string& path, LastLink last) const;
+  /// none. An empty path is the folder's own descriptor. Links into /proc/PID/fd and the like are followed only where
+  /// the path itself begins so.
+  UniqueFd file(int from, const std::string& path, LastLink last) const;
   /// The file behind one of its descriptors, held.
   UniqueFd file(int descriptor) const;
   /// One of its descriptors itself, sharing position and flags. Null, with errno, when there is none.
@@ -53,6 +55,8 @@ class Notification {
 
  private:
   std::string in_proc(const std::string& name) const;
+  /// AT_FDCWD, too.
+  UniqueFd folder(int descriptor) const;
 
   int listener_ = -1;
   std::uint64_t id_ = 0;

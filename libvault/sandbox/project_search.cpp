@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "sandbox/git_view.hpp"
+#include "sandbox/known_paths.hpp"
 #include "sandbox/obeyed_names.hpp"
 #include "sandbox/secret_files.hpp"
 #include "sandbox/view_paths.hpp"
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr int kMostFolders = 200'000;
 constexpr std::size_t kMostCovered = 2'000;  // each is a mount
+constexpr std::size_t kMagic = 4;
 constexpr std::string_view kGit = ".git";
 constexpr std::string_view kUnsearched = "node_modules";  // of others, and often larger than all the rest
 
@@ -40,7 +42,7 @@ const std::unordered_multimap<std::string_view, std::string_view>& obeyed() {
 
 class Search {
  public:
-  Search(fs::path home, FileView& view) : home_(std::move(home)), view_(view) {}
+  explicit Search(FileView& view) : view_(view) {}
 
   void run(const fs::path& project) {
     std::vector<fs::path> level{project};
@@ -62,10 +64,12 @@ class Search {
  private:
   void look_into(const fs::path& folder, std::vector<fs::path>& below) {
     std::error_code error;
+    int marks_of_git = 0;
     for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator(); at.increment(error)) {
       std::error_code unknown;
       const auto kind = at->symlink_status(unknown).type();
       const std::string name = at->path().filename();
+      marks_of_git += name == "HEAD" || name == "objects";
       if (name == kGit) {
         look_at_git(at->path(), kind);
         continue;
@@ -74,6 +78,8 @@ class Search {
       keep_obeyed(folder, name, kind);
       if (kind == fs::file_type::directory && name != kUnsearched) below.push_back(at->path());
     }
+    // A bare one, or one with another name.
+    if (marks_of_git == 2 && is_repository(folder)) protect_git_folder(folder, view_);
   }
 
   void look_at_git(const fs::path& path, fs::file_type kind) {
@@ -83,19 +89,26 @@ class Search {
 
   bool hides(const fs::path& path, const std::string& name, fs::file_type kind) const {
     if (kind == fs::file_type::symlink) return is_named_like_keys(name) && leads_to_keys(path);
+    // A pipe, too: password managers serve .env as one.
+    if (kind == fs::file_type::fifo) return is_named_like_keys(name);
     if (kind != fs::file_type::regular) return false;
     return is_named_like_keys(name) || (may_hold_keys(name) && holds_keys(path));
   }
 
-  /// A plain file of the user's: not a program or a library, which would be hidden from everybody inside; and none that
-  /// is hidden with its folder.
+  /// A plain file, wherever it is: but no program or library, which would be hidden from everybody inside, and none
+  /// that is hidden with its folder.
   bool leads_to_keys(const fs::path& link) const {
     const auto target = real_path(link);
     struct stat info {};
-    if (!target || !is_within(*target, home_) || ::stat(target->c_str(), &info) != 0) return false;
-    const auto hides_it = [&](const fs::path& folder) { return is_within(*target, folder); };
-    return S_ISREG(info.st_mode) && (info.st_mode & 0111) == 0 &&
-           std::none_of(view_.hidden.begin(), view_.hidden.end(), hides_it);
+    if (!target || ::stat(target->c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return false;
+    const auto holds_it = [&](const auto& folder) { return is_within(*target, folder); };
+    const std::string begin = beginning_of(*target, kMagic);
+    return std::none_of(kSystemFolders.begin(), kSystemFolders.end(), holds_it) &&
+           std::none_of(view_.hidden.begin(), view_.hidden.end(), holds_it) &&
+           !begin.starts_with(
+               "\x7f"
+               "ELF") &&
+           !begin.starts_with("#!");
   }
 
   void keep_obeyed(const fs::path& folder, const std::string& name, fs::file_type kind) {
@@ -117,14 +130,13 @@ class Search {
     add(list, path);
   }
 
-  const fs::path home_;
   FileView& view_;
 };
 
 }  // namespace
 
-void search_project(const fs::path& project, const fs::path& home, FileView& view) {
-  Search(home, view).run(project);
+void search_project(const fs::path& project, FileView& view) {
+  Search(view).run(project);
 }
 
 }  // namespace agentvault::sandbox

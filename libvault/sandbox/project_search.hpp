@@ -10,6 +10,6 @@ namespace agentvault::sandbox {
 
 /// All folders but those of git and node_modules, level by level. Where the project is larger than is searched, a note
 /// says so. Throws Error(denied) when there are more such files than can be covered.
-void search_project(const std::filesystem::path& project, const std::filesystem::path& home, FileView& view);
+void search_project(const std::filesystem::path& project, FileView& view);
 
 }  // namespace agentvault::sandbox

@@ -62,10 +62,12 @@ bool matches(const Patterns& patterns, const std::string& name) {
 }  // namespace
 
 bool is_named_like_keys(const std::string& name) {
-  if (name == kDotEnv || matches(kNames, name)) return true;
-  return name.starts_with(std::string(kDotEnv) + ".") &&
+  const std::string plain = lower(name);
+  if (matches(kNames, name) || plain.ends_with(kDotEnv)) return true;  // also prod.env
+  // .env.local, .env-local, .env~, but not .environment.
+  return plain.starts_with(kDotEnv) && !is_alphanumeric(plain[kDotEnv.size()]) &&
          std::none_of(kHarmlessEndings.begin(), kHarmlessEndings.end(),
-                      [&](std::string_view ending) { return name.ends_with(ending); });
+                      [&](std::string_view ending) { return plain.ends_with(ending); });
 }
 
 bool may_hold_keys(const std::string& name) {

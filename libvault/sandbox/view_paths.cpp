@@ -23,4 +23,8 @@ void add(std::vector<fs::path>& list, const fs::path& path) {
   if (real && std::find(list.begin(), list.end(), *real) == list.end()) list.push_back(*real);
 }
 
+void add_resolved(std::vector<fs::path>& list, const fs::path& path) {
+  if (std::find(list.begin(), list.end(), path) == list.end()) list.push_back(path);
+}
+
 }  // namespace agentvault::sandbox

@@ -111,15 +111,22 @@ void SignalRelay::stopped(int signal) {
   if (terminal_ == nullptr) return stop_too();
   if (signal == SIGTTIN || signal == SIGTTOU) {
     terminal_->take();
-  } else {
+  } else if (!suspended_) {
+    // An agent that stops itself again and again is stopped once.
+    suspended_ = true;
     terminal_->suspend();
   }
 }
 
 void SignalRelay::hear_terminal() {
   const auto event = terminal_->next_event();
-  // The relay was killed: nothing is typed any more.
-  if (event == TerminalRelay::Event::none) return reactor_.defer([this] { terminal_watcher_.reset(); });
+  if (event == TerminalRelay::Event::none) {
+    // The relay was killed, and nothing can be typed any more: as when a window is closed.
+    reactor_.defer([this] { terminal_watcher_.reset(); });
+    if (!gone_) cell_.signal_group(SIGHUP);
+    return;
+  }
+  suspended_ = false;
   cell_.go_on(event == TerminalRelay::Event::in_front);
 }
 

@@ -50,6 +50,7 @@ class SignalRelay final : public net::Watcher {
   std::unique_ptr<net::Watcher> keeper_;
   std::unique_ptr<net::Watcher> terminal_watcher_;
   bool gone_ = false;
+  bool suspended_ = false;  // the relay was told, and has not come back
 };
 
 }  // namespace agentvault::session

@@ -89,13 +89,15 @@ class Relay {
     ::sigprocmask(SIG_BLOCK, &all, nullptr);
     ::sigemptyset(&heard);
     ::sigaddset(&heard, SIGWINCH);
+    ::sigaddset(&heard, SIGCONT);
     signals_.reset(::signalfd(-1, &heard, SFD_NONBLOCK | SFD_CLOEXEC));
   }
 
   void run() {
     while (!is_over()) {
       const bool typing = taken_ && to_agent_.size() < kMostHeld;
-      const bool listening = agent_ && to_person_.size() < kMostHeld;
+      // Before the person's terminal was taken, line ends would be made twice.
+      const bool listening = agent_ && begun_ && to_person_.size() < kMostHeld;
       pollfd sources[]{
           {control_.get(), POLLIN, 0},
           {signals_.get(), POLLIN, 0},
@@ -105,7 +107,7 @@ class Relay {
       // An agent's end that nobody holds any more is not to be waited for.
       if (!listening && to_agent_.empty()) sources[2].fd = -1;
       if (::poll(sources, std::size(sources), -1) < 0 && errno != EINTR) break;
-      if (sources[1].revents != 0) resize();
+      if (sources[1].revents != 0) hear_signals();
       if (sources[2].revents != 0) exchange_with_agent();
       if (sources[3].revents != 0) exchange_with_person();
       if (sources[0].revents != 0) hear_exec();
@@ -151,23 +153,34 @@ class Relay {
     answer(in_front || !can_stop_ ? kInFront : kBehind);
   }
 
+  /// A terminal that controls somebody else's session is read as it is.
   void set_raw() {
-    if (!person_ || taken_ || ::tcgetattr(person_.get(), &before_) != 0) return;
-    termios raw = before_;
-    ::cfmakeraw(&raw);
-    taken_ = ::tcsetattr(person_.get(), TCSADRAIN, &raw) == 0;
+    if (!person_ || taken_) return;
+    taken_ = true;
+    if (::tcgetpgrp(person_.get()) >= 0 && ::tcgetattr(person_.get(), &before_) == 0) {
+      termios raw = before_;
+      ::cfmakeraw(&raw);
+      raw_ = ::tcsetattr(person_.get(), TCSADRAIN, &raw) == 0;
+    }
+    lost_ = false;
     if (taken_ && output_) make_line_ends(agent_.get(), *output_);
     if (taken_) output_.reset();
   }
   void give_back() {
-    if (taken_ && is_in_front(person_.get())) ::tcsetattr(person_.get(), TCSADRAIN, &before_);
-    taken_ = false;
+    if (raw_ && is_in_front(person_.get())) ::tcsetattr(person_.get(), TCSADRAIN, &before_);
+    raw_ = taken_ = false;
   }
 
-  void resize() {
+  void hear_signals() {
     signalfd_siginfo info;
     while (::read(signals_.get(), &info, sizeof info) > 0) {
     }
+    resize();
+    // Somebody has stopped exec alone, and the shell had the terminal meanwhile.
+    if (lost_ && person_ && is_in_front(person_.get())) set_raw();
+  }
+
+  void resize() {
     winsize size{};
     if (person_ && agent_ && ::ioctl(person_.get(), TIOCGWINSZ, &size) == 0) ::ioctl(agent_.get(), TIOCSWINSZ, &size);
   }
@@ -181,8 +194,13 @@ class Relay {
     const bool shown = pass(person_, to_person_);
     const bool there = !taken_ || fetch(person_, to_agent_);
     if (shown && there) return;
+    if (shown && errno == EIO && !is_in_front(person_.get())) {
+      raw_ = taken_ = false;
+      lost_ = true;
+      return;
+    }
     // The window is closed: so is the agent's terminal.
-    taken_ = false;
+    raw_ = taken_ = false;
     person_.reset();
     agent_.reset();
   }
@@ -220,7 +238,9 @@ class Relay {
   const bool can_stop_;
   std::optional<tcflag_t> output_;
   bool begun_ = false;
-  bool taken_ = false;
+  bool taken_ = false;  // what is typed is the agent's
+  bool raw_ = false;
+  bool lost_ = false;  // somebody else came to the front
   termios before_{};
   std::string to_agent_;
   std::string to_person_;

@@ -1,11 +1,12 @@
 """Which files an agent sees and may change: its own state and nobody else's, a project without its keys and without what
 programs outside obey; and no way around by links."""
-import json
+import ctypes
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import threading
 import unittest
 
 from cell import WALLS, IsolationTest
@@ -177,6 +178,28 @@ class LinkTest(AgentFilesTest):
             # Named itself, it is what the person means.
             self.assertEqual(self.inside(level, "cat ~/.aws/credentials", "--share", self.home / ".aws").out, "secret of this\n")
         self.assertEqual((self.home / "other/file").read_text(), "secret of this\n")
+
+    def test_a_link_that_comes_after_the_look_is_not_followed(self):
+        """An agent of another session exchanges a folder and a link again and again."""
+        self.make("other/file")
+        (self.project / "sub").mkdir()
+        (self.project / "link").symlink_to(self.home / "other")
+        libc, over = ctypes.CDLL(None), threading.Event()
+        one, two = str(self.project / "sub").encode(), str(self.project / "link").encode()
+
+        def exchange():
+            while not over.is_set():
+                libc.renameat2(-100, one, -100, two, 2)  # RENAME_EXCHANGE
+        thread = threading.Thread(target=exchange)
+        thread.start()
+        try:
+            for level in WALLS:
+                for _ in range(12):
+                    self.inside(level, "touch sub/PLANTED link/PLANTED", "--write", self.project / "sub")
+                    self.assertFalse((self.home / "other/PLANTED").exists(), level)
+        finally:
+            over.set()
+            thread.join()
 
     def test_a_policy_is_held_to_the_same(self):
         self.make("other/file")

@@ -56,11 +56,22 @@ try:
     os.removexattr("f", "user.a"); os.removexattr(fd, "user.b"); print(os.listxattr("f"))
 except OSError as error:
     print(b"1", 1000); print([])
+def failing(what):
+    try: what()
+    except OSError as error: return error.errno
+    return 0
+os.symlink(f"/proc/self/fd/{fd}", "to-descriptor")
+before = [os.stat(p).st_mode for p in (".", "d", "f")]
+print(failing(lambda: os.fchmod(-100, 0o640)), failing(lambda: os.chmod("x" * 5000, 0o600)), failing(lambda: os.setxattr("f", "user." + "x" * 300, b"")))
+failing(lambda: os.chmod("to-descriptor", 0o777))
+print(before[:2] == [os.stat(p).st_mode for p in (".", "d")])
+os.mkdir("shared"); os.chmod("shared", 0o2755) if LEVEL != "strict" else os.chmod("shared", 0o755); os.rmdir("shared")
+os.unlink("to-descriptor")
 with tempfile.TemporaryFile() as nameless: os.fchmod(nameless.fileno(), 0o600); print("nameless")
 with tempfile.NamedTemporaryFile() as named: os.chmod(named.name, 0o640); print(mode(named.name))
 '''
     EXPECTED = ["0o640", "0o600", "0o604", "0o400", "0o600", "0o644", "0o664", "0o600", "refused", "refused", "missing", "empty", "14", "9",
-                "1000000001 2000000003", "6", "8", "10 8", "12", "14500000000", "16", "True", "b'1' 1000", "[]", "nameless", "0o640"]
+                "1000000001 2000000003", "6", "8", "10 8", "12", "14500000000", "16", "True", "b'1' 1000", "[]", "9 36 34", "True", "nameless", "0o640"]
 
     def test_they_change_as_without_walls(self):
         for level, options in (("off", {}), ("standard", {}), ("strict", {}), ("strict", {"stdin_is_foreign": True})):
@@ -70,7 +81,7 @@ with tempfile.NamedTemporaryFile() as named: os.chmod(named.name, 0o640); print(
                 if (self.project / "d").exists():
                     (self.project / "d").rmdir()
                 with open(self.home / ".bashrc" if options else os.devnull) as stdin:
-                    done = subprocess.run(self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c", self.SCRIPT), env=self.v.environment,
+                    done = subprocess.run(self.v.argv("exec", "-q", "--isolation", level, "--", sys.executable, "-c", f"LEVEL = {level!r}" + self.SCRIPT), env=self.v.environment,
                                           cwd=self.project, stdin=stdin, capture_output=True, text=True, timeout=LIMIT)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 expected = ["set-uid" if line == "refused" and level == "off" else line for line in self.EXPECTED]
@@ -90,6 +101,17 @@ chmod -R g+w src && find src -perm -g+w -type f | wc -l && git init -q repositor
         for level in WALLS:
             done = self.ok(self.inside(level, "set -e\n" + script))
             self.assertEqual(done.out.split(), ["750", "981173106", "750", "981173106", "600", "5", "1"])
+
+    def test_a_cache_that_holds_a_key_is_not_changed_at_standard(self):
+        """Landlock lets it be read only; so is its mode."""
+        cache = self.home / ".cache/huggingface"
+        cache.mkdir(parents=True)
+        for name in ("token", "model"):
+            (cache / name).write_text("x")
+            (cache / name).chmod(0o600)
+        done = self.inside("standard", "chmod 666 ~/.cache/huggingface/token; chmod 666 ~/.cache/huggingface/model; touch ~/.cache/huggingface/model")
+        self.assertNotEqual(done.code, 0)
+        self.assertEqual([(cache / name).stat().st_mode & 0o777 for name in ("token", "model")], [0o600, 0o600])
 
     def test_a_name_that_is_swapped_leads_nowhere(self):
         """Another thread changes the path while the call is judged: what is changed is always the agent's own."""

@@ -55,7 +55,8 @@ class EndingTest(IsolationTest):
                         self.nobody_is_left(process, f"{level}: the end of all {shape}")
 
     def test_where_the_kernel_has_no_scopes_for_signals(self):
-        for shape in (*SHAPES[1:], "longest"):
+        # Building the longest takes half a minute.
+        for shape in (*SHAPES, *(["longest"] if os.environ.get("AGENTVAULT_FAULTS") == "all" else [])):
             for how in ("end", "kill") if shape != "longest" else ("end",):
                 with self.subTest(shape=shape, how=how):
                     process = self.start("standard", shape, *(["wait"] if how == "kill" else []), env={"LD_PRELOAD": OLD_LANDLOCK})

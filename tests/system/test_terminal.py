@@ -219,6 +219,35 @@ for step in range(100):
                 wait_for(lambda: termios.tcgetattr(master)[:4] == before[:4], f"{level}: settings as before ({how})")
                 os.waitpid(pid, 0)
 
+    def test_a_killed_relay_ends_the_session(self):
+        for level in WALLS:
+            pid, master = self.start(self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "echo rea''dy; read line; sleep 1000"))
+            self.until(master, b"ready")
+            children = lambda: [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            relays = [child for child in children() if os.getsid(child) == os.getsid(pid)]
+            self.assertEqual(len(relays), 1)
+            os.kill(relays[0], signal.SIGKILL)
+            _, status = wait_for(lambda: (ended := os.waitpid(pid, os.WNOHANG))[0] and ended, "the end")
+            self.assertEqual(os.waitstatus_to_exitcode(status), 128 + signal.SIGHUP)
+
+    def test_exec_alone_is_stopped_and_brought_back(self):
+        """By somebody else; the shell has the terminal meanwhile."""
+        for level in WALLS:
+            self.v.environment["PS1"] = "prompt> "
+            pid, master = self.start(["bash", "--norc", "-i"])
+            self.until(master, b"prompt> ")
+            os.write(master, (self.line(level, "sh", "-c", "echo rea\"\"dy; read a; echo got-$a") + "\n").encode())
+            self.until(master, b"ready")
+            (program,) = [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            os.kill(program, signal.SIGSTOP)
+            self.until(master, b"Stopped")
+            self.until(master, b"prompt> ")
+            os.write(master, b"fg\n")
+            self.until(master, b"agentvault exec")
+            wait_for(lambda: not termios.tcgetattr(master)[3] & termios.ICANON, "raw again")
+            os.write(master, b"this\n")
+            self.until(master, b"got-this")
+
     def test_everything_is_shown_before_it_ends(self):
         for level in WALLS:
             code, output = run_on_terminal(self.v.argv("exec", "-q", "--isolation", level, "--", "sh", "-c", "seq 200000; echo la''st"), self.v.environment, [])

@@ -104,6 +104,42 @@ TEST_CASE("what a repository obeys is protected") {
   CHECK(has(view.read_only, h.project / ".git/modules"));
 }
 
+TEST_CASE("files that a configuration of git's names are protected") {
+  const Home h;
+  h.file("project/.git/HEAD");
+  fs::create_directories(h.project / ".git/objects");
+  h.file("project/.git/config",
+         "[core]\n hooksPath = \"my hooks\" ; ours\n[include] path = ../inc/a # "
+         "shared\n[Include]\n\tPath=~/project/inc/b\n");
+  h.file(".gitconfig",
+         "[includeIf \"gitdir:~/project/\"]\n path = ~/project/inc/c\n[core]\nattributesFile = attributes\n");
+  for (const char* name : {"my hooks/x", "inc/a", "inc/b", "inc/c", "attributes", "bare/HEAD", "bare/config"}) {
+    h.file(fs::path("project") / name);
+  }
+  fs::create_directories(h.project / "bare/objects");
+  const auto view = view_of(h.request());
+  for (const char* name : {"my hooks", "inc/a", "inc/b", "inc/c", "attributes", "bare/config", "bare/hooks"}) {
+    INFO(name);
+    CHECK(has(view.read_only, h.project / name));
+  }
+}
+
+TEST_CASE("links and pipes that are called like keys") {
+  const Home h;
+  h.file("shared.env", "x");
+  fs::permissions(h.home / "shared.env", fs::perms::owner_all);
+  h.file("bin/tool", "#!/bin/sh\n");
+  fs::create_symlink(h.home / "shared.env", h.project / ".env");
+  fs::create_symlink(h.home / "bin/tool", h.project / ".env.tool");
+  fs::create_symlink("/etc/passwd", h.project / ".env.system");
+  REQUIRE(::mkfifo((h.project / ".env.local").c_str(), 0600) == 0);
+  const auto view = view_of(h.request());
+  CHECK(has(view.hidden, h.home / "shared.env"));
+  CHECK(has(view.hidden, h.project / ".env.local"));
+  CHECK_FALSE(has(view.hidden, h.home / "bin/tool"));
+  CHECK_FALSE(has(view.hidden, "/etc/passwd"));
+}
+
 TEST_CASE("a .git file leads to a repository only when that one knows of it") {
   const Home h;
   h.file("main/.git/worktrees/project/gitdir", (h.project / ".git").string() + "\n");
@@ -251,7 +287,19 @@ TEST_CASE("which agent a command line starts") {
   CHECK(started({"sh", "-c", "exec \"$0\" \"$@\"", "/x/codex", "-q"}) == "Codex;");
   CHECK(started({"sh", "-c", "\"$@\"", "sh", "codex"}) == "Codex;");
   CHECK(started({"agentvault", "exec", "--agent", "claude", "--", "codex"}) == "Codex;");
+  CHECK(started({"bash", "-o", "pipefail", "-c", "if true; then FOO=\"a b\" claude; fi"}) == "Claude Code;");
+  CHECK(started({"sh", "-c", "while ! codex; do claude; done"}) == "Codex;Claude Code;");
+  CHECK(started({"sh", "-c", "codex exec \"compare (claude vs gemini) & more\""}) == "Codex;");
+  CHECK(started({"stdbuf", "-o", "L", "claude"}) == "Claude Code;");
+  CHECK(started({"sh", "-c", "time -p claude"}) == "Claude Code;");
   // Words that are not the command.
+  CHECK(started({"bash", "-c", ": 'compare (claude vs gemini) please; codex'"}).empty());
+  CHECK(started({"bash", "-c", "cat <<E\nclaude\nE"}).empty());
+  CHECK(started({"bash", "-c", "true # claude\n"}).empty());
+  CHECK(started({"bash", "./script", "-c", "claude"}).empty());
+  CHECK(started({"./claude"}).empty());
+  CHECK(started({"sh", "-c", "'"}).empty());
+  CHECK(started({"sh", "-c", "\\"}).empty());
   CHECK(started({}).empty());
   CHECK(started({"python", "agent.py", "--model", "claude"}).empty());
   CHECK(started({"sh", "-c", "./run.sh claude"}).empty());
@@ -267,8 +315,8 @@ TEST_CASE("which agent a command line starts") {
 }
 
 TEST_CASE("files of a project that hold keys") {
-  for (const char* name :
-       {".env", ".env.local", ".envrc", "credentials.json", "service-account-1.json", "a.p12", "id_rsa"}) {
+  for (const char* name : {".env", ".env.local", ".env~", ".ENV", ".env-x", "prod.env", ".envrc", "credentials.json",
+                           "service-account-1.json", "a.p12", "id_rsa"}) {
     CHECK(is_named_like_keys(name));
   }
   for (const char* name : {".env.example", ".environment", "credentials.json.md", "id_rsa.pub", "a.pem", "env"}) {
