@@ -157,14 +157,15 @@ class Relay {
   void set_raw() {
     if (!person_ || taken_) return;
     taken_ = true;
-    if (::tcgetpgrp(person_.get()) >= 0 && ::tcgetattr(person_.get(), &before_) == 0) {
-      termios raw = before_;
-      ::cfmakeraw(&raw);
-      raw_ = ::tcsetattr(person_.get(), TCSADRAIN, &raw) == 0;
-    }
+    raw_ = ::tcgetpgrp(person_.get()) >= 0 && ::tcgetattr(person_.get(), &before_) == 0 && make_raw();
     lost_ = false;
     if (taken_ && output_) make_line_ends(agent_.get(), *output_);
     if (taken_) output_.reset();
+  }
+  bool make_raw() const {
+    termios raw = before_;
+    ::cfmakeraw(&raw);
+    return ::tcsetattr(person_.get(), TCSADRAIN, &raw) == 0;
   }
   void give_back() {
     if (raw_ && is_in_front(person_.get())) ::tcsetattr(person_.get(), TCSADRAIN, &before_);
@@ -173,11 +174,13 @@ class Relay {
 
   void hear_signals() {
     signalfd_siginfo info;
-    while (::read(signals_.get(), &info, sizeof info) > 0) {
-    }
+    bool continued = false;
+    while (::read(signals_.get(), &info, sizeof info) > 0) continued = continued || info.ssi_signo == SIGCONT;
     resize();
+    if (!continued || !person_ || !is_in_front(person_.get())) return;
     // Somebody has stopped exec alone, and the shell had the terminal meanwhile.
-    if (lost_ && person_ && is_in_front(person_.get())) set_raw();
+    if (lost_) set_raw();
+    if (raw_) make_raw();
   }
 
   void resize() {

@@ -179,6 +179,8 @@ for step in range(100):
                 self.assertNotIn("\r\r\n", output)
                 self.assertRegex(output, r"one\r\ntwo\r\n")
 
+    unread = {}
+
     def start(self, argv, size=(24, 80)):
         pid, master = pty.fork()
         if pid == 0:
@@ -186,16 +188,18 @@ for step in range(100):
             os.execvpe(str(argv[0]), list(map(str, argv)), self.v.environment)
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
         self.addCleanup(os.close, master)
+        self.unread.pop(master, None)
         self.addCleanup(lambda: subprocess.run(["kill", "-9", str(pid)], capture_output=True))
         return pid, master
 
     def until(self, master, wanted):
-        output = b""
+        """What comes behind it is for the next call."""
+        output = self.unread.pop(master, b"")
         while wanted not in output:
             ready, _, _ = select.select([master], [], [], LIMIT)
             self.assertTrue(ready, f"no {wanted} in {output}")
             output += os.read(master, 4096)
-        return output
+        self.unread[master] = output.split(wanted, 1)[1]
 
     def test_the_size_follows(self):
         script = "import os,signal,time\nf=lambda *_: print(os.get_terminal_size(), flush=True)\nsignal.signal(signal.SIGWINCH,f)\nprint('rea'+'dy',flush=True)\nwhile True: time.sleep(1)"
