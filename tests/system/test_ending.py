@@ -11,6 +11,8 @@ from harness import LIMIT, main, wait_for
 
 LINGERERS = os.environ.get("AGENTVAULT_LINGERERS", "")
 OLD_LANDLOCK = os.environ.get("AGENTVAULT_OLD_LANDLOCK", "")
+# A sanitizer wants to come first otherwise.
+WITH_OLD_LANDLOCK = {"LD_PRELOAD": OLD_LANDLOCK, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
 SHAPES = ("chain", "rabbits", "stopped", "tree")
 
 
@@ -59,7 +61,7 @@ class EndingTest(IsolationTest):
         for shape in (*SHAPES, *(["longest"] if os.environ.get("AGENTVAULT_FAULTS") == "all" else [])):
             for how in ("end", "kill") if shape != "longest" else ("end",):
                 with self.subTest(shape=shape, how=how):
-                    process = self.start("standard", shape, *(["wait"] if how == "kill" else []), env={"LD_PRELOAD": OLD_LANDLOCK})
+                    process = self.start("standard", shape, *(["wait"] if how == "kill" else []), env=WITH_OLD_LANDLOCK)
                     self.assertEqual(process.stdout.readline(), b"ready\n")
                     if how == "kill":
                         process.kill()
@@ -82,9 +84,9 @@ class EndingTest(IsolationTest):
         self.addCleanup(lambda: (bystander.kill(), bystander.wait(LIMIT)))
         subprocess.run([*prefix, *self.v.argv("init", "--tpm", "embedded")], env=environment, check=True, capture_output=True)
         for level in WALLS:
-            for preload in ("", OLD_LANDLOCK):
+            for preload in ({}, WITH_OLD_LANDLOCK):
                 with self.subTest(level=level, preload=bool(preload)):
-                    process = self.start(level, "bomb", env={"LD_PRELOAD": preload}, prefix=prefix)
+                    process = self.start(level, "bomb", env=preload, prefix=prefix)
                     self.assertEqual(process.stdout.readline(), b"ready\n")
                     self.assertEqual(process.wait(LIMIT), 0)
                     self.nobody_is_left(process, f"{level}: the end of the bomb")
