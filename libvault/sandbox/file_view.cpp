@@ -174,6 +174,16 @@ fs::path opened_path(const fs::path& path, const FileRequest& request, const cha
   return named;
 }
 
+/// What is hidden or kept is opened as a whole.
+void refuse_part_of(const std::vector<fs::path>& closed, const fs::path& named, const char* what) {
+  for (const auto& path : closed) {
+    if (!is_within(named, path)) continue;
+    throw Error(ErrorKind::usage,
+                "--write: " + printable(named.string()) + " lies in " + printable(path.string()) + what,
+                "name that one");
+  }
+}
+
 /// Nothing of it is hidden or kept any more.
 void open_writes(const FileRequest& request, FileView& view) {
   for (const auto& path : request.write) {
@@ -181,20 +191,8 @@ void open_writes(const FileRequest& request, FileView& view) {
     const auto is_it = [&](const fs::path& other) { return is_within(other, named); };
     std::erase_if(view.hidden, is_it);
     std::erase_if(view.read_only, is_it);
-    for (const auto& hidden : view.hidden) {
-      if (!is_within(named, hidden)) continue;
-      throw Error(
-          ErrorKind::usage,
-          "--write: " + printable(named.string()) + " lies in " + printable(hidden.string()) + ", which is hidden",
-          "name that one");
-    }
-    for (const auto& kept : view.read_only) {
-      if (!is_within(named, kept)) continue;
-      throw Error(
-          ErrorKind::usage,
-          "--write: " + printable(named.string()) + " lies in " + printable(kept.string()) + ", which is not changed",
-          "name that one");
-    }
+    refuse_part_of(view.hidden, named, ", which is hidden");
+    refuse_part_of(view.read_only, named, ", which is not changed");
     add_resolved(view.writable, named);
   }
 }

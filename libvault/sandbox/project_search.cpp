@@ -104,10 +104,7 @@ class Search {
     const auto holds_it = [&](const auto& folder) { return is_within(*target, folder); };
     const std::string begin = beginning_of(*target, kMagic);
     return std::none_of(kSystemFolders.begin(), kSystemFolders.end(), holds_it) &&
-           std::none_of(view_.hidden.begin(), view_.hidden.end(), holds_it) &&
-           !begin.starts_with(
-               "\x7f"
-               "ELF") &&
+           std::none_of(view_.hidden.begin(), view_.hidden.end(), holds_it) && !begin.starts_with("\177ELF") &&
            !begin.starts_with("#!");
   }
 
