@@ -136,6 +136,7 @@ class Relay {
 
   /// From behind, the shell has to bring the group to the front first.
   void take() {
+    show_the_rest();
     while (person_ && can_stop_ && !is_in_front(person_.get())) ::kill(0, SIGSTOP);
     if (person_ && is_in_front(person_.get())) set_raw();
     answer(kInFront);

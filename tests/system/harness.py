@@ -380,10 +380,24 @@ class Vault:
         return lines
 
 
+def distress(folder):
+    """An environment in which calls fail while a file of a certain name is in the folder (distress.cpp)."""
+    return {"LD_PRELOAD": os.environ.get("AGENTVAULT_DISTRESS", ""), "DISTRESS": str(folder),
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
+
+
+def another_in_front(terminal, shell):
+    """The shell has given its terminal to a job: it prints the job's line before."""
+    return os.tcgetpgrp(terminal) != shell
+
+
 def run_on_terminal(argv, env, answers, limit=LIMIT):
-    """Runs on a pseudo terminal; `answers` are (text to wait for, text to type). Returns (exit code, output)."""
+    """Runs on a pseudo terminal; `answers` are (text to wait for, text to type), or (text, text, condition on the terminal
+    and on the process that was started). Returns (exit code, output)."""
     pid, master = pty.fork()
     if pid == 0:
+        for ignored_in_the_background in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(ignored_in_the_background, signal.SIG_DFL)
         os.execvpe(argv[0], argv, env)
     output, seen, end = b"", 0, time.monotonic() + limit
     pending = list(answers)
@@ -398,8 +412,12 @@ def run_on_terminal(argv, env, answers, limit=LIMIT):
                 break
             output += got
         while pending and (at := output.find(pending[0][0].encode(), seen)) >= 0:
-            seen = at + len(pending[0][0])
-            os.write(master, pending.pop(0)[1].encode())
+            text, answer, *conditions = pending[0]
+            if not all(condition(master, pid) for condition in conditions):
+                break
+            seen = at + len(text)
+            os.write(master, answer.encode())
+            pending.pop(0)
     else:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)

@@ -13,7 +13,7 @@ import termios
 import time
 
 from cell import WALLS, IsolationTest
-from harness import LIMIT, main, run_on_terminal, wait_for
+from harness import LIMIT, another_in_front, main, run_on_terminal, wait_for
 
 
 class TerminalTest(IsolationTest):
@@ -139,7 +139,7 @@ for step in range(100):
             self.assertIn("got-this", output)
             # Ctrl-C and Ctrl-Z reach an agent that has no terminal among its streams.
             _, output = self.shell([("prompt> ", self.line(level, sys.executable, "-c", self.PAUSE) + " </dev/null 2>&1 >/dev/null | cat\n"), ("ready", "\x1a"), ("Stopped", ""), ("prompt> ", "fg\n"),
-                                    ("cat", "\x03"), ("prompt> ", "echo sta''tus ${PIPESTATUS[0]}; exit 0\n"), ("status", "")])
+                                    ("cat", "\x03", another_in_front), ("prompt> ", "echo sta''tus ${PIPESTATUS[0]}; exit 0\n"), ("status", "")])
             self.assertIn("status 130", output)
 
     def test_the_persons_terminal_is_out_of_reach(self):
