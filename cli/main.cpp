@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <exception>
@@ -70,6 +71,7 @@ int main(int argc, char** argv) {
   try {
     make_undumpable();
     open_missing_streams();
+    ::signal(SIGXFSZ, SIG_IGN);  // a write beyond "ulimit -f" fails, as on a full disk
     InstalledGroup::begin();
     return dispatch(argc, argv);
   } catch (const Error& error) {

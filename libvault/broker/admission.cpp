@@ -138,7 +138,10 @@ Judgement Admission::finish(Request& request, Judgement judgement) {
   if (!judgement.refusal && !judgement.asks && request.grant != nullptr) {
     judgement.refusal = reserve(context_.session, request, std::chrono::system_clock::now());
   }
-  if (auto failure = record(context_.session, request, judgement)) judgement.refusal = std::move(failure);
+  if (auto failure = record(context_.session, request, judgement)) {
+    settle_budget(context_.session, request, {});
+    judgement.refusal = std::move(failure);
+  }
   return judgement;
 }
 

@@ -56,10 +56,6 @@ Question question_of(const Request& request, const std::string& rule, std::chron
 
 }  // namespace
 
-Approvals::~Approvals() {
-  for (auto& [id, pending] : pending_) reactor_.cancel(pending.timer);
-}
-
 std::optional<std::string> Approvals::ask(const Request& request, const std::string& rule,
                                           std::chrono::seconds patience, Answer answer) {
   const auto holder = holder_of(request);
@@ -69,18 +65,16 @@ std::optional<std::string> Approvals::ask(const Request& request, const std::str
   auto question = question_of(request, rule, patience);
   const std::string id = question.id;
   if (pending_.contains(id)) return std::nullopt;
-  const auto timer = reactor_.after(patience, [this, id] { settle(id, Verdict::timed_out); });
-  pending_.emplace(
-      id, Pending{std::move(question), &request, holder, rule_key(request, rule), policy_, timer, std::move(answer)});
+  auto timer = std::make_unique<net::Timer>(reactor_);
+  timer->set(patience, [this, id] { settle(id, Verdict::timed_out); });
+  pending_.emplace(id, Pending{std::move(question), &request, holder, rule_key(request, rule), policy_,
+                               std::move(timer), std::move(answer)});
   if (tell_) tell_(pending_.size());
   return id;
 }
 
 void Approvals::withdraw(const std::string& id) {
-  const auto found = pending_.find(id);
-  if (found == pending_.end()) return;
-  reactor_.cancel(found->second.timer);
-  pending_.erase(found);
+  pending_.erase(id);
 }
 
 std::vector<Question> Approvals::pending() const {
@@ -116,7 +110,6 @@ void Approvals::settle(const std::string& id, Verdict verdict) {
   const auto found = pending_.find(id);
   if (found == pending_.end()) return;
   const Answer answer = std::move(found->second.answer);
-  reactor_.cancel(found->second.timer);
   pending_.erase(found);
   answer(verdict);
 }

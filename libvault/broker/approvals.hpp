@@ -42,7 +42,6 @@ class Approvals {
   static constexpr std::size_t kMostOfAll = 256;
 
   explicit Approvals(net::Reactor& reactor) : reactor_(reactor) {}
-  ~Approvals();
   Approvals(const Approvals&) = delete;
   Approvals& operator=(const Approvals&) = delete;
 
@@ -74,7 +73,7 @@ class Approvals {
     std::string holder;
     std::string rule_key;
     std::uint64_t policy;
-    net::Reactor::TimerId timer;
+    std::unique_ptr<net::Timer> timer;
     Answer answer;
   };
   void settle(const std::string& id, Verdict verdict);

@@ -2,7 +2,6 @@
 
 #include <linux/netfilter_ipv4.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -16,8 +15,8 @@
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
-#include "base/log.hpp"
 #include "broker/client_connection.hpp"
+#include "net/acceptor.hpp"
 #include "net/address.hpp"
 #include "net/name_stub.hpp"
 #include "net/peer.hpp"
@@ -145,52 +144,34 @@ class Broker::Server {
   std::uint16_t tokenless_port() const { return tokenless_port_; }
 
   void enforce_withdrawals() {
-    std::vector<ClientConnection*> all;  // ending one takes it out of the map
-    for (const auto& [key, guest] : connections_) all.push_back(key);
-    for (auto* connection : all) {
-      if (connections_.contains(connection)) connection->enforce_withdrawals();
-    }
+    for_each_connection([](ClientConnection& connection) { connection.enforce_withdrawals(); });
+  }
+  void end() {
+    acceptors_.clear();
+    for_each_connection([](ClientConnection& connection) { connection.end("the session ended"); });
   }
 
  private:
+  /// Ending one takes it out of the map.
+  void for_each_connection(const std::function<void(ClientConnection&)>& work) {
+    std::vector<ClientConnection*> all;
+    for (const auto& [key, guest] : connections_) all.push_back(key);
+    for (auto* connection : all) {
+      if (connections_.contains(connection)) work(*connection);
+    }
+  }
+
   enum class Standing { with_token, tokenless, diverted };
 
-  class Listener final : public net::Watcher {
-   public:
-    Listener(Server& server, UniqueFd socket, Standing standing, std::optional<net::Endpoint> target)
-        : server_(server), socket_(std::move(socket)), standing_(standing), target_(std::move(target)) {
-      server_.context_.reactor.add(socket_.get(), EPOLLIN, this);
-    }
-    ~Listener() override { server_.context_.reactor.remove(socket_.get(), this); }
-    Listener(const Listener&) = delete;
-    Listener& operator=(const Listener&) = delete;
-
-    void accept_all() {
-      while (server_.has_room() || (somebody_waits() && server_.make_room())) {
-        UniqueFd socket(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        if (!socket) {
-          if (errno == EAGAIN) return;
-          if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) return server_.accept_later();
-          continue;  // that connection is gone already
-        }
-        if (server_.is_guest(socket.get(), standing_)) server_.add(std::move(socket), standing_, target_);
-      }
-    }
-
-   private:
-    void on_ready(std::uint32_t) override { accept_all(); }
-    bool somebody_waits() const {
-      pollfd queue{socket_.get(), POLLIN, 0};
-      return ::poll(&queue, 1, 0) > 0;
-    }
-    Server& server_;
-    UniqueFd socket_;
-    Standing standing_;
-    std::optional<net::Endpoint> target_;
-  };
-
   void open(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target = std::nullopt) {
-    listeners_.push_back(std::make_unique<Listener>(*this, std::move(socket), standing, std::move(target)));
+    acceptors_.push_back(std::make_unique<net::Acceptor>(
+        context_.reactor, std::move(socket),
+        [this, standing, target = std::move(target)](UniqueFd connection) {
+          if (is_guest(connection.get(), standing)) add(std::move(connection), standing, target);
+        },
+        [this](const net::Acceptor& acceptor) {
+          return has_room() || (acceptor.somebody_waits() && make_room());
+        }));
   }
 
   bool is_guest(int socket, Standing standing) {
@@ -234,13 +215,13 @@ class Broker::Server {
         number = guest.number;
       }
       if (oldest == nullptr) continue;
-      oldest->give_way();
+      oldest->end("made room for another connection");
       return connections_.size() < most_;
     }
     return false;
   }
 
-  void add(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target) try {
+  void add(UniqueFd socket, Standing standing, std::optional<net::Endpoint> target) {
     if (standing == Standing::diverted && !target) {
       target = destination_of(socket.get());
       if (!target) return;
@@ -253,27 +234,22 @@ class Broker::Server {
                                                            context_.reactor.retire(std::move(found->second.connection));
                                                            connections_.erase(found);
                                                            // The queues may hold connections that did not fit before.
-                                                           if (connections_.size() + 1 == most_) accept_later();
+                                                           if (connections_.size() + 1 == most_) accept_waiting_soon();
                                                          });
     auto* key = connection.get();
     connections_.emplace(key, Guest{std::move(connection), ++guests_so_far_});
-  } catch (const std::exception& error) {
-    log::warning(std::string("a connection was not taken: ") + error.what());
   }
 
-  void accept_later() {
-    if (accept_scheduled_) return;
-    accept_scheduled_ = true;
-    context_.reactor.after(kAcceptPause, [this] {
-      accept_scheduled_ = false;
-      for (const auto& listener : listeners_) listener->accept_all();
+  void accept_waiting_soon() {
+    if (accepting_.is_set()) return;
+    accepting_.set(kAcceptPause, [this] {
+      for (const auto& acceptor : acceptors_) acceptor->accept_waiting();
     });
   }
 
   BrokerContext context_;
   TokenRef implied_;
   std::size_t most_ = most_connections();
-  bool accept_scheduled_ = false;
   struct Guest {
     std::unique_ptr<ClientConnection> connection;
     std::uint64_t number;  // in the order of coming
@@ -284,7 +260,8 @@ class Broker::Server {
   Announcements announcements_;
   net::NameStub names_;
   std::uint16_t tokenless_port_ = 0;
-  std::vector<std::unique_ptr<Listener>> listeners_;
+  net::Timer accepting_{context_.reactor};
+  std::vector<std::unique_ptr<net::Acceptor>> acceptors_;
 };
 
 Broker::Broker(net::Reactor& reactor, SessionState& session, net::SessionCa& ca, BrokerOptions options)
@@ -305,6 +282,10 @@ std::uint16_t Broker::tokenless_proxy_port() const {
 
 void Broker::enforce_withdrawals() {
   server_->enforce_withdrawals();
+}
+
+void Broker::end() {
+  server_->end();
 }
 
 Approvals& Broker::approvals() {

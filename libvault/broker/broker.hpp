@@ -66,6 +66,8 @@ class Broker {
   std::uint16_t tokenless_proxy_port() const;
   /// Ends every open exchange that would not be allowed any more. Returns when their connections are closed.
   void enforce_withdrawals();
+  /// Takes no connection any more, and ends all there are; what was under way is in the log then.
+  void end();
   /// What waits for a person.
   Approvals& approvals();
   /// Which hosts may be reached without a credential from now on.

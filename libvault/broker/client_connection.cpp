@@ -25,7 +25,8 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, Toke
       admission_(context, std::move(implied)),
       stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
       gone_(std::move(gone)),
-      diverted_(diverted_to.has_value()) {
+      diverted_(diverted_to.has_value()),
+      timer_(context.reactor) {
   arm_timer();
   if (!diverted_) {
     stream_->start();
@@ -40,24 +41,20 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, Toke
 ClientConnection::~ClientConnection() {
   context_.collected -= collected_;
   if (question_) context_.approvals.withdraw(*question_);
-  if (timer_armed_) context_.reactor.cancel(timer_);
   stream_->detach();
 }
 
 /// Only waiting for a head, and for the last bytes to leave, is bounded here: an exchange bounds itself.
 void ClientConnection::arm_timer() {
-  if (timer_armed_) context_.reactor.cancel(timer_);
   const std::chrono::milliseconds limit =
       state_ == State::closing ? std::chrono::milliseconds(kLingerTimeout) : std::chrono::milliseconds(kIdleTimeout);
-  timer_ = context_.reactor.after(limit, [this] {
-    timer_armed_ = false;
+  timer_.set(limit, [this] {
     // A slow reader still has its answer coming.
     const bool reading = state_ == State::closing && !stream_->everything_sent() && ++lingered_ < kMaxLingers;
     if (reading) return arm_timer();
     if (!stream_->everything_sent()) stream_->reset_on_close();
     close_now();
   });
-  timer_armed_ = true;
 }
 
 void ClientConnection::enforce_withdrawals() {
@@ -266,8 +263,7 @@ void ClientConnection::ask(const std::string& rule) {
   const auto patience = policy != nullptr ? policy->approval_timeout.value_or(policy::kUsualApprovalTimeout)
                                           : policy::kUsualApprovalTimeout;
   state_ = State::waiting;
-  if (timer_armed_) context_.reactor.cancel(timer_);
-  timer_armed_ = false;
+  timer_.cancel();
   question_ = context_.approvals.ask(request_, rule, patience, [this](Approvals::Verdict verdict) {
     question_.reset();
     guarded([&] {
@@ -309,8 +305,7 @@ void ClientConnection::say_established() {
 
 void ClientConnection::begin_exchange() {
   state_ = State::exchange;
-  if (timer_armed_) context_.reactor.cancel(timer_);
-  timer_armed_ = false;
+  timer_.cancel();
   exchange_ = std::make_unique<Exchange>(context_, *this, std::move(request_));
   if (body_.done()) exchange_->end_body({});
   exchange_->start();
@@ -323,8 +318,7 @@ void ClientConnection::begin_tunnel() {
     state_ = State::entering;
     return arm_timer();
   }
-  if (timer_armed_) context_.reactor.cancel(timer_);
-  timer_armed_ = false;
+  timer_.cancel();
   state_ = State::tunnel;
   tunnel_ = std::make_unique<Tunnel>(context_, *this, std::move(request_));
 }
@@ -410,14 +404,17 @@ void ClientConnection::close_after_sending() {
   if (input_ended_ && stream_->everything_sent()) close_now();
 }
 
-void ClientConnection::close_now() {
+void ClientConnection::end(const std::string& why) {
   if (!gone_) return;
   state_ = State::closing;
   if (exchange_) {
-    exchange_->abandon("the agent closed the connection");
+    exchange_->abandon(why);
     context_.reactor.retire(std::move(exchange_));
   }
-  if (tunnel_) context_.reactor.retire(std::move(tunnel_));
+  if (tunnel_) {
+    tunnel_->abandon(why);
+    context_.reactor.retire(std::move(tunnel_));
+  }
   if (question_) context_.approvals.withdraw(*question_);
   question_.reset();
   alive_.reset();

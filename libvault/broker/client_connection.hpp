@@ -28,8 +28,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   /// What would be lost with it: nothing, a request that is not complete, or one that is under way.
   enum class Usefulness { idle, unfinished, busy };
   Usefulness usefulness() const;
-  /// Ends, for another connection's sake.
-  void give_way() { close_now(); }
+  /// Ends at once; `why` is for the log.
+  void end(const std::string& why);
 
   /// Ends what is under way if its authority was withdrawn.
   void enforce_withdrawals();
@@ -61,7 +61,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   void refuse(const Refusal& refusal, bool keep_alive);
   void next_request(bool keep_alive);
   void close_after_sending();
-  void close_now();
+  void close_now() { end("the agent closed the connection"); }
   void arm_timer();
 
   void on_open() override;
@@ -108,8 +108,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::size_t discarded_ = 0;
   int lingered_ = 0;
   bool process_scheduled_ = false;
-  net::Reactor::TimerId timer_{};
-  bool timer_armed_ = false;
+  net::Timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -6,21 +6,12 @@ namespace agentvault::broker {
 
 void Deadline::arm(SessionState& session, const Request& request, std::function<void()> passed) {
   using std::chrono::milliseconds;
-  cancel();
   auto left = std::chrono::duration_cast<milliseconds>(session.lease().hard_end() - net::boot_time());
   if (request.not_after) {
     const auto end = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(*request.not_after) + 1);
     left = std::min(left, std::chrono::duration_cast<milliseconds>(end - std::chrono::system_clock::now()));
   }
-  timer_ = reactor_.after(left, [this, passed = std::move(passed)] {
-    timer_.reset();
-    passed();
-  });
-}
-
-void Deadline::cancel() {
-  if (timer_) reactor_.cancel(*timer_);
-  timer_.reset();
+  timer_.set(left, std::move(passed));
 }
 
 }  // namespace agentvault::broker

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 
 #include "broker/request.hpp"
 #include "net/reactor.hpp"
@@ -11,17 +10,13 @@ namespace agentvault::broker {
 
 class Deadline {
  public:
-  explicit Deadline(net::Reactor& reactor) : reactor_(reactor) {}
-  ~Deadline() { cancel(); }
-  Deadline(const Deadline&) = delete;
-  Deadline& operator=(const Deadline&) = delete;
+  explicit Deadline(net::Reactor& reactor) : timer_(reactor) {}
 
   void arm(SessionState& session, const Request& request, std::function<void()> passed);
-  void cancel();
+  void cancel() { timer_.cancel(); }
 
  private:
-  net::Reactor& reactor_;
-  std::optional<net::Reactor::TimerId> timer_;
+  net::Timer timer_;
 };
 
 }  // namespace agentvault::broker

@@ -8,10 +8,17 @@ bool Plans::add(std::vector<std::string> delegations, std::vector<policy::Rule> 
   const auto holder = [](const std::vector<std::string>& chain) {
     return chain.empty() ? std::string() : chain.front();
   };
-  const auto own = std::count_if(plans_.begin(), plans_.end(),
-                                 [&](const Plan& plan) { return holder(plan.delegations) == holder(delegations); });
-  if (static_cast<std::size_t>(own) >= kMostPlans) return false;
-  plans_.push_back({std::move(delegations), policy::RuleSet(std::move(steps))});
+  std::size_t plans = 0, own_steps = steps.size(), all_steps = steps.size();
+  for (const auto& plan : plans_) {
+    all_steps += plan.size;
+    if (holder(plan.delegations) != holder(delegations)) continue;
+    ++plans;
+    own_steps += plan.size;
+  }
+  if (plans >= kMostPlans || own_steps > kMostSteps || all_steps > kMostStepsOfAll) return false;
+  const std::size_t size = steps.size();
+  plans_.push_back({std::move(delegations), size, policy::RuleSet(std::move(steps))});
+  asks_for_body_ = asks_for_body_ || plans_.back().steps.asks_for_body();
   return true;
 }
 
@@ -23,10 +30,6 @@ std::vector<const policy::RuleSet*> Plans::of(const std::vector<std::string>& de
     found.push_back(&plan.steps);
   }
   return found;
-}
-
-bool Plans::any_asks_for_body() const {
-  return std::any_of(plans_.begin(), plans_.end(), [](const auto& plan) { return plan.steps.asks_for_body(); });
 }
 
 }  // namespace agentvault::broker

@@ -13,8 +13,11 @@ namespace agentvault::broker {
 
 class Plans {
  public:
-  /// Of one sub-agent with all that it has handed on, or of the session: none can use up another one's.
+  /// Of one sub-agent with all that it has handed on, or of the session itself: none can use up another one's.
   static constexpr std::size_t kMostPlans = 64;
+  static constexpr std::size_t kMostSteps = 2'000;
+  /// Of all together.
+  static constexpr std::size_t kMostStepsOfAll = 16'000;
 
   /// False: there are too many. `delegations`: of the token that it was declared with, the outermost first.
   bool add(std::vector<std::string> delegations, std::vector<policy::Rule> steps);
@@ -22,14 +25,16 @@ class Plans {
   /// Those that hold for a token with these delegations.
   std::vector<const policy::RuleSet*> of(const std::vector<std::string>& delegations) const;
   bool empty() const { return plans_.empty(); }
-  bool any_asks_for_body() const;
+  bool any_asks_for_body() const { return asks_for_body_; }
 
  private:
   struct Plan {
     std::vector<std::string> delegations;
+    std::size_t size;
     policy::RuleSet steps;
   };
   std::vector<Plan> plans_;
+  bool asks_for_body_ = false;
 };
 
 }  // namespace agentvault::broker

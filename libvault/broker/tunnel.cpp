@@ -15,7 +15,7 @@ Tunnel::Tunnel(BrokerContext& context, TunnelClient& client, Request request)
 }
 
 Tunnel::~Tunnel() {
-  settle(host_ended_ ? "complete" : "the agent closed the connection");
+  abandon("the agent closed the connection");
   if (dial_) {
     dial_->give_up();
     context_.reactor.retire(std::move(dial_));

@@ -39,6 +39,8 @@ class Tunnel final : public net::Stream::Owner {
   void end_sending();
   void client_drained();
   void enforce_withdrawals();
+  /// Nothing more will be passed on; `why` is for the log.
+  void abandon(const std::string& why) { settle(host_ended_ ? "complete" : why); }
 
  private:
   void dialled(std::unique_ptr<net::Stream> stream, const std::string& early,

@@ -34,11 +34,7 @@ Refusal dial_refusal(const net::Endpoint& endpoint, const net::DialFailure& fail
 }
 
 UpstreamConnection::UpstreamConnection(UpstreamPool& pool, std::string key, net::Endpoint endpoint)
-    : pool_(pool), key_(std::move(key)), endpoint_(std::move(endpoint)) {}
-
-UpstreamConnection::~UpstreamConnection() {
-  if (timer_armed_) pool_.reactor_.cancel(timer_);
-}
+    : pool_(pool), key_(std::move(key)), endpoint_(std::move(endpoint)), timer_(pool.reactor_) {}
 
 void UpstreamConnection::begin(UpstreamUser& user, const UpstreamRequest& request) {
   user_ = &user;
@@ -55,8 +51,17 @@ void UpstreamConnection::begin(UpstreamUser& user, const UpstreamRequest& reques
   reused_ = true;
   std::weak_ptr<bool> alive = alive_;
   pool_.reactor_.defer([this, alive] {
-    if (!alive.expired() && user_ != nullptr) user_->upstream_ready();
+    if (!alive.expired()) ready();
   });
+}
+
+void UpstreamConnection::ready() {
+  if (user_ == nullptr) return;
+  try {
+    user_->upstream_ready();
+  } catch (const std::exception& error) {
+    fail({503, "out_of_memory", error.what(), "try again when fewer requests are under way"});
+  }
 }
 
 void UpstreamConnection::dialled(std::unique_ptr<net::Stream> stream, const std::optional<net::DialFailure>& failure) {
@@ -67,17 +72,14 @@ void UpstreamConnection::dialled(std::unique_ptr<net::Stream> stream, const std:
   open_ = true;
   last_activity_ = net::boot_time();
   arm_timer();
-  if (user_ != nullptr) user_->upstream_ready();
+  ready();
 }
 
 void UpstreamConnection::arm_timer() {
-  if (timer_armed_) pool_.reactor_.cancel(timer_);
-  timer_armed_ = true;
   const std::chrono::milliseconds limit =
       user_ == nullptr ? std::chrono::milliseconds(kIdleTimeout) : std::chrono::milliseconds(kSilenceTimeout);
   const auto left = limit - std::chrono::duration_cast<std::chrono::milliseconds>(net::boot_time() - last_activity_);
-  timer_ = pool_.reactor_.after(std::max(left, std::chrono::milliseconds(1)), [this, limit] {
-    timer_armed_ = false;
+  timer_.set(std::max(left, std::chrono::milliseconds(1)), [this, limit] {
     // Silent is who says nothing although somebody listens and it was asked something.
     if (user_ != nullptr && (stream_->paused() || upgraded_)) last_activity_ = net::boot_time();
     if (net::boot_time() - last_activity_ < limit) return arm_timer();
@@ -211,8 +213,7 @@ void UpstreamPool::drop(UpstreamConnection& connection) {
     reactor_.retire(std::move(connection.dial_));
   }
   connection.alive_.reset();
-  if (connection.timer_armed_) reactor_.cancel(connection.timer_);
-  connection.timer_armed_ = false;
+  connection.timer_.cancel();
   reactor_.retire(std::move(found->second));
   all_.erase(found);
 }

@@ -41,7 +41,6 @@ struct UpstreamRequest {
 class UpstreamConnection final : public net::Stream::Owner {
  public:
   UpstreamConnection(UpstreamPool& pool, std::string key, net::Endpoint endpoint);
-  ~UpstreamConnection() override;
   UpstreamConnection(const UpstreamConnection&) = delete;
   UpstreamConnection& operator=(const UpstreamConnection&) = delete;
 
@@ -59,6 +58,7 @@ class UpstreamConnection final : public net::Stream::Owner {
  private:
   friend class UpstreamPool;
   void begin(UpstreamUser& user, const UpstreamRequest& request);
+  void ready();
   void dialled(std::unique_ptr<net::Stream> stream, const std::optional<net::DialFailure>& failure);
   void arm_timer();
   void fail(const Refusal& refusal);
@@ -87,8 +87,7 @@ class UpstreamConnection final : public net::Stream::Owner {
   std::string in_;                           // an unfinished head
   std::unique_ptr<http::BodyDecoder> body_;  // null while the head is read
   bool keep_alive_ = false;
-  net::Reactor::TimerId timer_{};
-  bool timer_armed_ = false;
+  net::Timer timer_;
   net::BootTime last_activity_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

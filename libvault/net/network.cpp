@@ -32,11 +32,12 @@ Dial::Dial(Network& network, Endpoint endpoint, Done done)
       endpoint_(std::move(endpoint)),
       done_(std::move(done)),
       through_proxy_(network.outer_proxy_ && !network.outer_proxy_->bypassed_for(endpoint_.host, endpoint_.port) &&
-                     !endpoint_.local_allowed) {
+                     !endpoint_.local_allowed),
+      timer_(network.reactor_) {
   arm_timer();
   try {
     resolve();
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     std::weak_ptr<bool> alive = alive_;
     const std::string text = error.what();
     network_.reactor_.defer([this, alive, text] {
@@ -51,17 +52,12 @@ Dial::~Dial() {
 
 void Dial::give_up() {
   phase_ = Phase::over;
-  if (timer_) network_.reactor_.cancel(*timer_);
-  timer_.reset();
+  timer_.cancel();
   drop_stream();
 }
 
 void Dial::arm_timer() {
-  if (timer_) network_.reactor_.cancel(*timer_);
-  timer_ = network_.reactor_.after(kPatience, [this] {
-    timer_.reset();
-    try_next("no answer in 10 s");
-  });
+  timer_.set(kPatience, [this] { try_next("no answer in 10 s"); });
 }
 
 void Dial::resolve() {
@@ -109,7 +105,7 @@ void Dial::try_next(const std::string& last_error) {
   arm_timer();
   try {
     stream_ = std::make_unique<Stream>(network_.reactor_, address, *this);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     fail(DialFailure::Kind::unreachable, error.what());
   }
 }
@@ -144,14 +140,13 @@ void Dial::connected(std::string_view early) {
     phase_ = Phase::securing;
     try {
       stream_->begin_tls(network_.tls_for(endpoint_.ca_pem).connect(endpoint_.host), as_bytes(early));
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       fail(DialFailure::Kind::unreachable, error.what());
     }
     return;
   }
   phase_ = Phase::over;
-  if (timer_) network_.reactor_.cancel(*timer_);
-  timer_.reset();
+  timer_.cancel();
   done_(std::move(stream_), std::string(early), std::nullopt);
 }
 

@@ -76,7 +76,7 @@ class Dial final : public Stream::Owner {
   std::vector<Address> addresses_;
   std::unique_ptr<Stream> stream_;
   std::string answer_;  // of the proxy, so far
-  std::optional<Reactor::TimerId> timer_;
+  Timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

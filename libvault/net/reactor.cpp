@@ -9,8 +9,21 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 
 namespace agentvault::net {
+namespace {
+
+template <class Callback>
+void guarded(const Callback& callback) {
+  try {
+    callback();
+  } catch (const std::exception& error) {
+    log::warning(std::string("something was dropped: ") + error.what());
+  }
+}
+
+}  // namespace
 
 BootTime boot_time() {
   timespec now{};
@@ -34,10 +47,19 @@ void Reactor::remove(int fd, Watcher* watcher) {
   std::replace(batch_.begin(), batch_.end(), watcher, static_cast<Watcher*>(nullptr));
 }
 
-Reactor::TimerId Reactor::after(std::chrono::milliseconds delay, Task task) {
-  const TimerId id{boot_time() + delay, next_timer_++};
-  timers_.emplace(id, std::move(task));
-  return id;
+void Timer::set(std::chrono::milliseconds delay, Reactor::Task task) {
+  cancel();
+  const Reactor::TimerId id{boot_time() + delay, ++reactor_.next_timer_};
+  reactor_.timers_.emplace(id, std::move(task));
+  id_ = id;
+}
+
+void Timer::cancel() {
+  reactor_.timers_.erase(id_);
+}
+
+bool Timer::is_set() const {
+  return reactor_.timers_.contains(id_);
 }
 
 int Reactor::wait_milliseconds() const {
@@ -51,7 +73,7 @@ void Reactor::run_deferred() {
   // One round only: a task may defer the next one, and descriptors must have their turn in between.
   std::vector<Task> tasks;
   tasks.swap(deferred_);
-  for (auto& task : tasks) task();
+  for (auto& task : tasks) guarded(task);
   // A destructor may retire others.
   while (!retired_.empty()) {
     std::vector<std::shared_ptr<void>> dying;
@@ -63,7 +85,7 @@ void Reactor::run_timers() {
   const BootTime now = boot_time();
   while (!timers_.empty() && timers_.begin()->first.first <= now) {
     auto due = timers_.extract(timers_.begin());
-    due.mapped()();
+    guarded(due.mapped());
   }
 }
 
@@ -72,7 +94,7 @@ void Reactor::run_ready(const epoll_event* events, bool urgent_ones) {
   for (std::size_t i = 0; i < batch_.size(); ++i) {
     if (batch_[i] == nullptr || batch_[i]->urgent() != urgent_ones) continue;
     Watcher* watcher = std::exchange(batch_[i], nullptr);
-    watcher->on_ready(events[i].events);
+    guarded([&] { watcher->on_ready(events[i].events); });
   }
 }
 

@@ -1,5 +1,6 @@
 // One event loop over epoll, for one thread. Descriptors are watched edge-triggered: a watcher reads or writes until
-// EAGAIN, or remembers that it did not. Timers run on CLOCK_BOOTTIME, so that a suspend counts.
+// EAGAIN, or remembers that it did not. Timers run on CLOCK_BOOTTIME, so that a suspend counts. An exception that leaves
+// a callback is logged, and the loop goes on: whoever has something to close catches it before.
 #pragma once
 
 #include <chrono>
@@ -31,16 +32,12 @@ class Watcher {
 class Reactor {
  public:
   using Task = std::function<void()>;
-  using TimerId = std::pair<BootTime, std::uint64_t>;
 
   Reactor();
 
   /// The watcher must stay until remove() was called for the descriptor, which must come before it is closed.
   void add(int fd, std::uint32_t events, Watcher* watcher);
   void remove(int fd, Watcher* watcher);
-
-  TimerId after(std::chrono::milliseconds delay, Task task);
-  void cancel(TimerId timer) { timers_.erase(timer); }
 
   /// Runs before the loop waits again. For what must not happen inside a callback.
   void defer(Task task) { deferred_.push_back(std::move(task)); }
@@ -55,6 +52,9 @@ class Reactor {
   void stop() { stopped_ = true; }
 
  private:
+  friend class Timer;
+  using TimerId = std::pair<BootTime, std::uint64_t>;
+
   void run_ready(const epoll_event* events, bool urgent_ones);
   void run_deferred();
   void run_timers();
@@ -67,6 +67,23 @@ class Reactor {
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Watcher*> batch_;  // whose turn it is; null once removed
   bool stopped_ = false;
+};
+
+/// Runs one task later, unless it is set anew, cancelled or destroyed before. The reactor outlives it.
+class Timer {
+ public:
+  explicit Timer(Reactor& reactor) : reactor_(reactor) {}
+  ~Timer() { cancel(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  void set(std::chrono::milliseconds delay, Reactor::Task task);
+  void cancel();
+  bool is_set() const;
+
+ private:
+  Reactor& reactor_;
+  Reactor::TimerId id_{};
 };
 
 }  // namespace agentvault::net

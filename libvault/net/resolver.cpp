@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 
 namespace agentvault::net {
 namespace {
@@ -15,11 +16,13 @@ constexpr std::size_t kMaxAddresses = 16;
 constexpr std::chrono::milliseconds kTick{250};
 
 struct Lookup {
+  Reactor& reactor;
   Resolver::Answer answer;
   std::uint16_t port;
 };
 
-void on_answer(void* argument, int status, int, ares_addrinfo* result) {
+/// No exception may pass through the frames of c-ares: what is left without an answer has a time limit of its own.
+void on_answer(void* argument, int status, int, ares_addrinfo* result) try {
   const std::unique_ptr<Lookup> lookup(static_cast<Lookup*>(argument));
   std::vector<Address> addresses;
   const ares_addrinfo_node* node = result != nullptr ? result->nodes : nullptr;
@@ -31,7 +34,11 @@ void on_answer(void* argument, int status, int, ares_addrinfo* result) {
   }
   ares_freeaddrinfo(result);
   if (status == ARES_EDESTRUCTION) return;
-  lookup->answer(addresses, addresses.empty() ? ares_strerror(status) : "");
+  lookup->reactor.defer([answer = std::move(lookup->answer), addresses, status] {
+    answer(addresses, addresses.empty() ? ares_strerror(status) : "");
+  });
+} catch (const std::exception& error) {
+  log::debug(error.what());
 }
 
 std::int64_t configuration_time() {
@@ -42,7 +49,7 @@ std::int64_t configuration_time() {
 }  // namespace
 
 struct Resolver::Channel {
-  explicit Channel(Reactor& loop) : reactor(loop) {
+  explicit Channel(Reactor& loop) : reactor(loop), timer(loop) {
     static const bool ready = ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS;
     ares_options options{};
     options.timeout = kTryMilliseconds;
@@ -56,10 +63,7 @@ struct Resolver::Channel {
       throw Error(ErrorKind::failed, "cannot start the name resolver", "is /etc/resolv.conf readable?");
     }
   }
-  ~Channel() {
-    ares_destroy(ares);
-    if (ticking) reactor.cancel(timer);
-  }
+  ~Channel() { ares_destroy(ares); }
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
 
@@ -70,7 +74,8 @@ struct Resolver::Channel {
     int fd;
   };
 
-  void watch(int fd, bool read, bool write) {
+  /// A socket that the loop cannot watch is looked at with every tick.
+  void watch(int fd, bool read, bool write) try {
     const auto found = sockets.find(fd);
     if (found != sockets.end()) {
       reactor.remove(fd, found->second.get());
@@ -78,19 +83,23 @@ struct Resolver::Channel {
       sockets.erase(found);
     }
     if (!read && !write) return;
-    auto socket = std::make_unique<Socket>(*this, fd);
-    reactor.add(fd, (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U), socket.get());
-    sockets[fd] = std::move(socket);
+    auto& socket = sockets[fd] = std::make_unique<Socket>(*this, fd);
     tick();
+    reactor.add(fd, (read ? EPOLLIN : 0U) | (write ? EPOLLOUT : 0U), socket.get());
+  } catch (const std::exception& error) {
+    log::debug(error.what());
   }
 
   /// c-ares counts its time-outs only when it is called.
   void tick() {
-    if (ticking) return;
-    ticking = true;
-    timer = reactor.after(kTick, [this] {
-      ticking = false;
+    if (timer.is_set()) return;
+    timer.set(kTick, [this] {
       ares_process_fd(ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+      std::vector<int> all;  // an answer takes its socket away
+      for (const auto& [fd, socket] : sockets) all.push_back(fd);
+      for (const int fd : all) {
+        if (sockets.contains(fd)) ares_process_fd(ares, fd, fd);
+      }
       if (!sockets.empty()) tick();
     });
   }
@@ -98,8 +107,7 @@ struct Resolver::Channel {
   Reactor& reactor;
   ares_channel ares = nullptr;
   std::map<int, std::unique_ptr<Socket>> sockets;
-  Reactor::TimerId timer{};
-  bool ticking = false;
+  Timer timer;
 };
 
 Resolver::Resolver(Reactor& reactor) : reactor_(reactor) {}
@@ -123,7 +131,7 @@ void Resolver::resolve(const std::string& host, std::uint16_t port, Answer answe
     ares_addrinfo_hints hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
-    ares_getaddrinfo(channel_->ares, host.c_str(), nullptr, &hints, on_answer, new Lookup{answer, port});
+    ares_getaddrinfo(channel_->ares, host.c_str(), nullptr, &hints, on_answer, new Lookup{reactor_, answer, port});
   });
 }
 

@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/secret_bytes.hpp"
 #include "net/session_ca.hpp"
 #include "net/tls.hpp"
@@ -103,11 +104,7 @@ Stream::Stream(Reactor& reactor, const Address& address, Owner& owner)
   writable_ = false;
   if (::connect(socket_.get(), address.get(), address.size()) != 0 && errno != EINPROGRESS) {
     // Told through the loop like every other failure, so that owners need one path.
-    const std::string reason = "connect: " + errno_text(errno);
-    std::weak_ptr<bool> alive = alive_;
-    reactor_.defer([this, alive, reason] {
-      if (!alive.expired()) fail(reason);
-    });
+    later([this, reason = "connect: " + errno_text(errno)] { fail(reason); });
     return;
   }
   start();
@@ -139,7 +136,31 @@ std::string Stream::requested_host() const {
   return tls_ != nullptr ? net::requested_host(tls_) : "";
 }
 
+/// An exception of the owner's ends this connection.
+template <class Work>
+void Stream::guarded(const Work& work) {
+  std::weak_ptr<bool> alive = alive_;
+  try {
+    work();
+  } catch (const std::exception& error) {
+    if (alive.expired()) throw;
+    log::warning(std::string("a connection was dropped: ") + error.what());
+    fail(error.what());
+  }
+}
+
+void Stream::later(std::function<void()> work) {
+  std::weak_ptr<bool> alive = alive_;
+  reactor_.defer([this, alive, work = std::move(work)] {
+    if (!alive.expired()) guarded(work);
+  });
+}
+
 void Stream::on_ready(std::uint32_t events) {
+  guarded([&] { be_ready(events); });
+}
+
+void Stream::be_ready(std::uint32_t events) {
   std::weak_ptr<bool> alive = alive_;
   if (phase_ == Phase::connecting) {
     int code = 0;
@@ -308,9 +329,7 @@ void Stream::encrypt_waiting() {
 void Stream::flush_soon() {
   if (flush_scheduled_) return;
   flush_scheduled_ = true;
-  std::weak_ptr<bool> alive = alive_;
-  reactor_.defer([this, alive] {
-    if (alive.expired()) return;
+  later([this] {
     flush_scheduled_ = false;
     flush();
   });
@@ -347,10 +366,8 @@ void Stream::resume() {
   paused_ = false;
   if (pump_scheduled_) return;
   pump_scheduled_ = true;
-  std::weak_ptr<bool> alive = alive_;
   // Later, not now: the caller is often inside a callback of another stream.
-  reactor_.defer([this, alive] {
-    if (alive.expired()) return;
+  later([this] {
     pump_scheduled_ = false;
     pump();
   });
@@ -372,9 +389,8 @@ void Stream::reset_on_close() {
 void Stream::fail_soon(const std::string& reason) {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
-  std::weak_ptr<bool> alive = alive_;
-  reactor_.defer([this, alive, reason] {
-    if (!alive.expired() && owner_ != nullptr) owner_->on_failure(reason);
+  later([this, reason] {
+    if (owner_ != nullptr) owner_->on_failure(reason);
   });
 }
 

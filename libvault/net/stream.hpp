@@ -83,6 +83,10 @@ class Stream final : public Watcher {
   friend struct BufferBio;
 
   void on_ready(std::uint32_t events) override;
+  void be_ready(std::uint32_t events);
+  template <class Work>
+  void guarded(const Work& work);
+  void later(std::function<void()> work);
   void opened();
   void pump();
   void read_clear();

@@ -70,6 +70,7 @@ void complete_environment(std::vector<std::string>& environment, const FileView&
 int become(std::vector<std::string> command, std::vector<std::string> environment) {
   auto argv = pointers(command);
   auto envp = pointers(environment);
+  ::signal(SIGXFSZ, SIG_DFL);
   ::execvpe(argv[0], argv.data(), envp.data());
   return errno;
 }

@@ -1,5 +1,6 @@
 #include "session/control.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -143,20 +144,24 @@ std::string ControlServer::answer(const std::string& line) {
 
 class ControlServer::Connection final : public net::Watcher {
  public:
-  Connection(ControlServer& server, UniqueFd socket) : server_(server), socket_(std::move(socket)) {
+  Connection(ControlServer& server, UniqueFd socket)
+      : server_(server), socket_(std::move(socket)), timer_(server.reactor_) {
+    timer_.set(kControlPatience, [this] { close(); });
     server_.reactor_.add(socket_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP, this);
-    timer_ = server_.reactor_.after(kControlPatience, [this] { close(); });
   }
-  ~Connection() override {
-    server_.reactor_.cancel(timer_);
-    server_.reactor_.remove(socket_.get(), this);
-  }
+  ~Connection() override { server_.reactor_.remove(socket_.get(), this); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
  private:
   bool urgent() const override { return true; }
-  void on_ready(std::uint32_t) override {
+  void on_ready(std::uint32_t) override try {
+    read_command();
+  } catch (const std::exception& error) {
+    log::warning(std::string("a command was dropped: ") + error.what());
+    close();
+  }
+  void read_command() {
     char buffer[4096];
     while (reply_.empty()) {
       const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
@@ -184,7 +189,7 @@ class ControlServer::Connection final : public net::Watcher {
   }
 
   void close() {
-    server_.reactor_.cancel(timer_);
+    timer_.cancel();
     auto found = server_.connections_.find(this);
     if (found == server_.connections_.end()) return;
     server_.reactor_.retire(std::move(found->second));
@@ -193,35 +198,25 @@ class ControlServer::Connection final : public net::Watcher {
 
   ControlServer& server_;
   UniqueFd socket_;
-  net::Reactor::TimerId timer_{};
+  net::Timer timer_;
   std::string line_;
   std::string reply_;
   std::size_t sent_ = 0;
 };
 
 ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers)
-    : reactor_(reactor), socket_(listening_socket), handlers_(std::move(handlers)) {
-  reactor_.add(socket_, EPOLLIN, this);
-}
+    : reactor_(reactor),
+      handlers_(std::move(handlers)),
+      acceptor_(reactor, UniqueFd(::fcntl(listening_socket, F_DUPFD_CLOEXEC, 0)),
+                [this](UniqueFd socket) { take(std::move(socket)); }, {}, net::Acceptor::Turn::urgent) {}
 
-ControlServer::~ControlServer() {
-  reactor_.remove(socket_, this);
-}
+ControlServer::~ControlServer() = default;
 
-void ControlServer::on_ready(std::uint32_t) {
-  for (;;) {
-    UniqueFd socket(::accept4(socket_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (!socket && errno == EAGAIN) return;
-    if (!socket) {
-      // Out of descriptors: no new edge will tell of those that wait.
-      reactor_.after(std::chrono::milliseconds(100), [this] { on_ready(0); });
-      return;
-    }
-    if (connections_.size() >= kMaxConnections) continue;
-    auto connection = std::make_unique<Connection>(*this, std::move(socket));
-    auto* key = connection.get();
-    connections_.emplace(key, std::move(connection));
-  }
+void ControlServer::take(UniqueFd socket) {
+  if (connections_.size() >= kMaxConnections) return;
+  auto connection = std::make_unique<Connection>(*this, std::move(socket));
+  auto* key = connection.get();
+  connections_.emplace(key, std::move(connection));
 }
 
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name) {

@@ -12,7 +12,7 @@
 
 #include "broker/approvals.hpp"
 #include "keys/vault_paths.hpp"
-#include "net/reactor.hpp"
+#include "net/acceptor.hpp"
 
 namespace agentvault::session {
 
@@ -47,23 +47,22 @@ struct ControlHandlers {
 
 /// Answers on the session's side, before anything else that is ready. Whoever reaches the socket is the vault's
 /// owner: what takes away needs no other proof, what could give brings one.
-class ControlServer final : public net::Watcher {
+class ControlServer {
  public:
   ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers);
-  ~ControlServer() override;
+  ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
 
  private:
   class Connection;
-  void on_ready(std::uint32_t events) override;
-  bool urgent() const override { return true; }
   std::string answer(const std::string& line);
+  void take(UniqueFd socket);
 
   net::Reactor& reactor_;
-  int socket_;
   ControlHandlers handlers_;
   std::map<Connection*, std::unique_ptr<Connection>> connections_;
+  net::Acceptor acceptor_;
 };
 
 /// What waits in a session; nothing when it does not answer in time.

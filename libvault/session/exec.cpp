@@ -17,8 +17,8 @@
 #include "base/text.hpp"
 #include "broker/broker.hpp"
 #include "net/outer_proxy.hpp"
-#include "provider/preset.hpp"
 #include "sandbox/broker_confinement.hpp"
+#include "session/budgets.hpp"
 #include "session/client_files.hpp"
 #include "session/environment.hpp"
 #include "session/isolation.hpp"
@@ -212,16 +212,6 @@ Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionCont
   });
 }
 
-/// While files can still be opened: a policy that comes later may limit what this one does not.
-void prepare_budgets(broker::SessionState& state, const ExecRequest& request, SecretBytes key) {
-  if (request.taken) return;
-  const auto& agent = request.open.agent;
-  state.set_ledger(broker::Ledger(request.open.paths.budget(agent), agent, std::move(key)));
-  for (auto& grant : state.grants()) {
-    grant.metering = provider::metering_of(grant.binding.provider, provider::preset_folder());
-  }
-}
-
 bool asks_people(const Governance& governance) {
   if (!governance.agent) return false;
   const auto& rules = governance.agent->rules;
@@ -311,7 +301,7 @@ int run_exec(ExecRequest request) {
   const auto child_lives = [&] { return !serving || relay->agent_lives(); };
   broker::SessionState state(id, opened.generation, broker::Lease(terms.ttl, terms.max_lifetime, child_lives),
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
-  prepare_budgets(state, request, std::move(opened.budget_key));
+  if (!request.taken) prepare_budgets(state, request.open, std::move(opened.budget_key));
   state.govern(governance.agent);
   if (request.plan) state.plans().add({}, std::move(*request.plan));
   InstalledGroup::give_up();  // what this process still does in the vault's folder it does through a descriptor
@@ -381,6 +371,7 @@ int run_exec(ExecRequest request) {
   reactor.run();
 
   // 10. The tokens are dead with the lease; the child's own status is ours.
+  broker.end();
   state.segment().write(audit::SessionEnded{"the child ended with status " + std::to_string(status)});
   state.segment().sync();
   return status;

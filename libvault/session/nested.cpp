@@ -1,6 +1,7 @@
 #include "session/nested.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -197,6 +198,7 @@ void wall_off() {
   environment.push_back(nullptr);
   ::umask(request.child_umask);
   ::environ = environment.data();
+  ::signal(SIGXFSZ, SIG_DFL);
   ::execvp(arguments.front(), arguments.data());
   const int code = errno;
   ::_exit(report_failed_start(request.command.front(), code));

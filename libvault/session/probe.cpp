@@ -10,6 +10,7 @@
 #include "broker/broker.hpp"
 #include "http/head.hpp"
 #include "net/stream.hpp"
+#include "session/budgets.hpp"
 #include "session/registry.hpp"
 
 namespace agentvault::session {
@@ -107,13 +108,13 @@ std::string write_request(const std::string& authority, const std::string& name,
 class Client final : public net::Stream::Owner {
  public:
   Client(net::Reactor& reactor, std::uint16_t port, std::string request)
-      : reactor_(reactor), request_(std::move(request)), stream_(reactor, net::Address::loopback(port), *this) {
-    timer_ = reactor_.after(kPatience, [this] { reactor_.stop(); });
+      : reactor_(reactor),
+        request_(std::move(request)),
+        stream_(reactor, net::Address::loopback(port), *this),
+        timer_(reactor) {
+    timer_.set(kPatience, [this] { reactor_.stop(); });
   }
-  ~Client() override {
-    reactor_.cancel(timer_);
-    stream_.detach();
-  }
+  ~Client() override { stream_.detach(); }
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
@@ -131,7 +132,7 @@ class Client final : public net::Stream::Owner {
   std::string request_;
   std::string answer_;
   net::Stream stream_;
-  net::Reactor::TimerId timer_{};
+  net::Timer timer_;
 };
 
 /// A refusal of the broker says so in its own form; what an upstream says is its own.
@@ -173,10 +174,11 @@ Probe probe(OpenRequest request, const std::string& credential) {
   const Registration registration(request.paths, id);
   Opened opened = open_in_a_process_of_its_own(request, [](int) { return true; });
 
-  InstalledGroup::give_up();
   net::Reactor reactor;
   broker::SessionState state(id, opened.generation, broker::Lease(kPatience, kPatience, [] { return true; }),
                              std::move(opened.grants), audit::Segment::create(request.paths.audit(), hex(id)));
+  prepare_budgets(state, request, std::move(opened.budget_key));
+  InstalledGroup::give_up();
   if (!opened.governance.text.empty()) {
     const auto& [path, text, none] = opened.governance;
     const store::PolicyRow row{path, path.empty() ? "" : request.agent, text};
@@ -204,6 +206,7 @@ Probe probe(OpenRequest request, const std::string& credential) {
 
   Probe result{"GET " + binding.origin.text() + *path, binding.inject.place.text(), binding.inject.text(), 0, "", ""};
   read_answer(client.answer(), upstream_status(request.paths.audit() / hex(id) / "events.jsonl"), result);
+  broker.end();
   state.segment().write(audit::SessionEnded{"the probe ended"});
   return result;
 }

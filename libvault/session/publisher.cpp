@@ -19,46 +19,26 @@ constexpr std::size_t kMostWaiting = 16;
 constexpr std::chrono::milliseconds kLinger{100};
 constexpr int kMostLingers = 3000;  // 5 minutes
 
+UniqueFd listen_at(std::uint16_t port) {
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const auto place = net::Address::loopback(port);
+  const int on = 1;
+  if (!socket || ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+      ::bind(socket.get(), place.get(), place.size()) != 0 || ::listen(socket.get(), kBacklog) != 0) {
+    throw_errno("publish port " + std::to_string(port), "another program may use it: choose another port");
+  }
+  return socket;
+}
+
 }  // namespace
-
-class Publisher::Port final : public net::Watcher {
- public:
-  Port(Publisher& publisher, std::uint16_t number)
-      : publisher_(publisher),
-        number_(number),
-        socket_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
-    const auto place = net::Address::loopback(number);
-    const int on = 1;
-    if (!socket_ || ::setsockopt(socket_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        ::bind(socket_.get(), place.get(), place.size()) != 0 || ::listen(socket_.get(), kBacklog) != 0) {
-      throw_errno("publish port " + std::to_string(number), "another program may use it: choose another port");
-    }
-    publisher_.reactor_.add(socket_.get(), EPOLLIN, this);
-  }
-  ~Port() override { publisher_.reactor_.remove(socket_.get(), this); }
-  Port(const Port&) = delete;
-  Port& operator=(const Port&) = delete;
-
- private:
-  void on_ready(std::uint32_t) override {
-    for (;;) {
-      UniqueFd connection(::accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-      if (!connection) return;
-      publisher_.arrived(std::move(connection), number_);
-    }
-  }
-  Publisher& publisher_;
-  std::uint16_t number_;
-  UniqueFd socket_;
-};
 
 /// Bytes both ways, no faster than the slower side reads.
 class Publisher::Bridge {
  public:
   Bridge(net::Reactor& reactor, UniqueFd outside, UniqueFd inside, std::function<void(Bridge&)> gone)
-      : reactor_(reactor),
-        sides_{{*this, reactor, std::move(outside)}, {*this, reactor, std::move(inside)}},
-        gone_(std::move(gone)) {
+      : sides_{{*this, reactor, std::move(outside)}, {*this, reactor, std::move(inside)}},
+        gone_(std::move(gone)),
+        checking_(reactor) {
     for (auto& side : sides_) side.start();
   }
 
@@ -105,12 +85,8 @@ class Publisher::Bridge {
   void finish_when_sent() {
     const auto done = [](const Side& side) { return side.ended() && side.sent(); };
     if (done(sides_[0]) && done(sides_[1])) return finish();
-    if (!sides_[0].ended() || !sides_[1].ended() || checking_) return;
-    checking_ = true;
-    std::weak_ptr<bool> alive = alive_;
-    reactor_.after(kLinger, [this, alive] {
-      if (alive.expired()) return;
-      checking_ = false;
+    if (!sides_[0].ended() || !sides_[1].ended() || checking_.is_set()) return;
+    checking_.set(kLinger, [this] {
       if (++lingered_ > kMostLingers) return finish();
       finish_when_sent();
     });
@@ -121,17 +97,18 @@ class Publisher::Bridge {
     if (gone) gone(*this);
   }
 
-  net::Reactor& reactor_;
   Side sides_[2];
   std::function<void(Bridge&)> gone_;
-  bool checking_ = false;
+  net::Timer checking_;
   int lingered_ = 0;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 Publisher::Publisher(net::Reactor& reactor, sandbox::Cell& cell, const std::vector<std::uint16_t>& ports)
     : reactor_(reactor), cell_(cell) {
-  for (const auto port : ports) ports_.push_back(std::make_unique<Port>(*this, port));
+  for (const auto port : ports) {
+    ports_.push_back(std::make_unique<net::Acceptor>(
+        reactor_, listen_at(port), [this, port](UniqueFd connection) { arrived(std::move(connection), port); }));
+  }
 }
 
 Publisher::~Publisher() = default;

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "net/reactor.hpp"
+#include "net/acceptor.hpp"
 #include "sandbox/cell.hpp"
 
 namespace agentvault::session {
@@ -23,14 +23,13 @@ class Publisher {
   void connected(UniqueFd inside);
 
  private:
-  class Port;
   class Bridge;
 
   void arrived(UniqueFd outside, std::uint16_t port);
 
   net::Reactor& reactor_;
   sandbox::Cell& cell_;
-  std::vector<std::unique_ptr<Port>> ports_;
+  std::vector<std::unique_ptr<net::Acceptor>> ports_;
   std::deque<UniqueFd> waiting_;
   std::vector<std::unique_ptr<Bridge>> bridges_;
 };

@@ -20,11 +20,12 @@ bool is_for_the_group(int number) {
   return number != SIGHUP && number != SIGCONT;
 }
 
-/// Every signal that would end or stop this process, but those that its own faults raise and those nobody can catch.
+/// Every signal that would end or stop this process, but those that its own faults and writes raise and those nobody can
+/// catch.
 sigset_t watched() {
   sigset_t set;
   sigfillset(&set);
-  for (int number : {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPIPE})
+  for (int number : {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPIPE, SIGXFSZ})
     sigdelset(&set, number);
   return set;
 }

@@ -132,6 +132,20 @@ class BrokerTest(SystemTest):
         self.assertFalse(data.endswith(b"0\r\n\r\n"))
         self.assertIn("the token expired", [e["ended"] for e in self.v.events() if e["event"] == "settled"])
 
+    def test_what_is_under_way_when_a_session_ends_is_in_the_log_before_its_end(self):
+        begun = threading.Event()
+        def route(handler, body):
+            handler.start_chunked()
+            handler.chunk(b"first\n")
+            begun.set()
+            handler.connection.recv(1)  # until the broker is gone
+        self.up.routes["/slow"] = route
+        with self.s.connect() as connection:
+            connection.sendall(f"GET /api/slow HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())
+            self.assertTrue(begun.wait(LIMIT))
+            self.assertEqual(self.s.stop(), 0)
+        self.assertEqual([e["event"] for e in self.v.events()], ["session-began", "decided", "settled", "session-ended"])
+
     def test_impossible_tokens_do_not_end_the_session(self):
         for bad in ("agv_m3__________", "agv_hv" + "8" * 50, "agv_" + "m" * 4000):
             self.assertEqual(self.s.request("GET", "/api/x", token=bad)[0], 401)

@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 
-from harness import LIMIT, SystemTest, main, wait_for
+from harness import LIMIT, SystemTest, distress, main, wait_for
 
 
 class BudgetCase(SystemTest):
@@ -32,6 +32,12 @@ class BudgetTest(BudgetCase):
         self.assertIn("3 requests a day", json.loads(body)["error"]["message"])
         self.assertEqual(len(self.u.requests), 3)
         self.assertIn("budget_exceeded", {e.get("reason") for e in self.v.events()})
+
+    def test_a_probe_counts(self):
+        self.policy("budget = { requests_per_day = 1 }")
+        self.assertIn("status:      200", self.ok(self.v.run("doctor", "--probe", "api")).out)
+        self.assertIn("budget_exceeded", self.v.run("doctor", "--probe", "api").out)
+        self.assertEqual(len(self.u.requests), 1)
 
     def test_what_is_refused_is_not_counted(self):
         self.policy("budget = { requests_per_day = 1 }\n[[agents.default.rules]]\neffect='allow'\nmethods=['GET']")
@@ -158,6 +164,17 @@ class ModelBudgetTest(BudgetCase):
         self.assertEqual(self.ask(s)[0], 200)
         self.assertEqual(self.ask(s)[0], 200)
         self.assert_error(self.ask(s), 429, "budget_exceeded")
+
+    def test_what_could_not_be_recorded_was_not_used(self):
+        self.policy("budget = { tokens_per_day = 5000 }")
+        for _ in range(3):
+            s = self.session(self.v, env={**distress(self.folder)})
+            (self.folder / "full").touch()
+            self.assert_error(self.ask(s), 503, "audit_failed")
+            (self.folder / "full").unlink()
+            s.process.kill()
+        s = self.session(self.v)
+        self.assertEqual(self.ask(s)[0], 200)
 
     def test_what_the_service_refuses_costs_nothing(self):
         self.policy("budget = { tokens_per_day = 3000 }")

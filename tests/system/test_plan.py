@@ -109,6 +109,17 @@ class PlanTest(SystemTest):
         for token in (other, s.token):
             self.assertEqual(self.declare(s, token)[0], 201)
 
+    def test_all_plans_of_a_session_together_are_bounded(self):
+        s = self.session(self.v)
+        large = "version = 1\n" + "".join(f'[[steps]]\npaths = ["/p{i}/**", "/q{i}/**"]\n' for i in range(1400))
+        sub = lambda: self.ok(self.v.run("token", "attenuate", env={"AGENTVAULT_TOKEN": s.token})).out.strip()
+        token = sub()
+        self.assertEqual(self.declare(s, token, large)[0], 201)
+        self.assert_error(self.declare(s, token, large), 403, "too_many_plans")
+        codes = [self.declare(s, sub(), large)[0] for _ in range(14)]
+        self.assertEqual(codes, [201] * 10 + [403] * 4)
+        self.assertEqual(s.request("GET", "/api/x")[0], 200)
+
 
 if __name__ == "__main__":
     main()

@@ -76,15 +76,35 @@ TEST_CASE("timers run in order, and a cancelled one never") {
   using namespace std::chrono_literals;
   Reactor reactor;
   std::string order;
-  reactor.after(2ms, [&] {
-    order += "b";
-    reactor.stop();
-  });
-  reactor.after(1ms, [&] { order += "a"; });
-  reactor.cancel(reactor.after(0ms, [&] { order += "x"; }));
+  Timer second(reactor), first(reactor), cancelled(reactor), anew(reactor);
+  second.set(2ms, [&] { order += "b"; });
+  first.set(1ms, [&] { order += "a"; });
+  cancelled.set(0ms, [&] { order += "x"; });
+  cancelled.cancel();
+  anew.set(0ms, [&] { order += "x"; });
+  anew.set(3ms, [&] { reactor.stop(); });
+  {
+    Timer destroyed(reactor);
+    destroyed.set(0ms, [&] { order += "x"; });
+  }
   reactor.defer([&] { order += "0"; });
+  CHECK(first.is_set());
   reactor.run();
   CHECK(order == "0ab");
+  CHECK_FALSE(first.is_set());
+}
+
+TEST_CASE("a callback that throws costs nobody else their turn") {
+  using namespace std::chrono_literals;
+  Reactor reactor;
+  std::string order;
+  reactor.defer([] { throw std::runtime_error("deferred"); });
+  reactor.defer([&] { order += "a"; });
+  Timer failing(reactor), ending(reactor);
+  failing.set(0ms, [] { throw std::runtime_error("timer"); });
+  ending.set(1ms, [&] { reactor.stop(); });
+  reactor.run();
+  CHECK(order == "a");
 }
 
 TEST_CASE("what is retired lives until its callback has returned") {

@@ -1,0 +1,58 @@
+// To be preloaded: calls that fail, and a clock that runs ahead, while a file of that name lies in $DISTRESS.
+#include <dlfcn.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <string>
+
+namespace {
+
+bool is_on(const char* name) {
+  const char* folder = std::getenv("DISTRESS");
+  return folder != nullptr && ::access((std::string(folder) + "/" + name).c_str(), F_OK) == 0;
+}
+
+template <class Function>
+Function* real(const char* name) {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+/// fs.epoll.max_user_watches is reached.
+extern "C" int epoll_ctl(int loop, int operation, int fd, epoll_event* event) noexcept {
+  static auto* const call = real<int(int, int, int, epoll_event*)>("epoll_ctl");
+  if (operation != EPOLL_CTL_ADD || !is_on("no-watches")) return call(loop, operation, fd, event);
+  errno = ENOSPC;
+  return -1;
+}
+
+/// Nothing can be appended to a file.
+extern "C" ssize_t write(int fd, const void* bytes, size_t size) {
+  static auto* const call = real<ssize_t(int, const void*, size_t)>("write");
+  struct stat info {};
+  if (!is_on("full") || ::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) return call(fd, bytes, size);
+  errno = ENOSPC;
+  return -1;
+}
+
+/// An error that no manual names.
+extern "C" int accept4(int socket, sockaddr* name, socklen_t* size, int flags) {
+  static auto* const call = real<int(int, sockaddr*, socklen_t*, int)>("accept4");
+  if (!is_on("no-accept")) return call(socket, name, size, flags);
+  errno = ENODEV;
+  return -1;
+}
+
+/// Later than every time limit of a connection.
+extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
+  static auto* const call = real<int(clockid_t, timespec*)>("clock_gettime");
+  const int result = call(clock, time);
+  if (clock == CLOCK_BOOTTIME && is_on("later")) time->tv_sec += 400;
+  return result;
+}

@@ -1,0 +1,80 @@
+"""What the machine refuses a session costs at most the connection that met it."""
+import base64
+from harness import SystemTest, distress, main, parse_response, read_until_closed
+
+class DistressTest(SystemTest):
+    def start(self, *options):
+        self.up = self.upstream()
+        self.v = self.vault()
+        self.ok(self.v.add("api", "--url", self.up.url, "--ca-file", self.certificate.pem))
+        self.switches = self.folder / "switches"
+        self.switches.mkdir()
+        self.s = self.session(self.v, "--isolation", "off", *options, env={**distress(self.switches), "MALLOC_PERTURB_": "165"})
+        self.works()
+
+    def works(self):
+        self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
+
+    def switch(self, name, on):
+        (self.switches / name).touch() if on else (self.switches / name).unlink()
+
+    def closed_connections(self, count):
+        for _ in range(count):
+            with self.s.connect() as connection:
+                self.assertEqual(read_until_closed(connection), b"")
+
+    def test_connections_that_cannot_be_watched(self):
+        self.start()
+        self.switch("no-watches", True)
+        self.closed_connections(20)
+        self.switch("no-watches", False)
+        self.works()
+        self.switch("later", True)
+        for _ in range(3):
+            self.works()
+        self.assertEqual(self.s.stop(), 0)
+
+    def test_a_command_and_a_lookup_that_cannot_be_watched(self):
+        self.start("--egress", "open")
+        self.switch("no-watches", True)
+        self.v.run("sessions")
+        self.switch("no-watches", False)
+        self.works()
+        basic = base64.b64encode(f"agentvault:{self.s.proxy_token}".encode()).decode()
+        with self.s.connect() as connection:
+            connection.sendall(f"GET http://no-such-name.invalid/ HTTP/1.1\r\nHost: no-such-name.invalid\r\nProxy-Authorization: Basic {basic}\r\n".encode())
+            self.works()
+            self.switch("no-watches", True)
+            connection.sendall(b"Connection: close\r\n\r\n")
+            self.assertEqual(parse_response(read_until_closed(connection))[0], 502)
+        self.switch("no-watches", False)
+        self.works()
+        self.assertIn("api", self.ok(self.v.run("sessions")).out)
+        self.assertEqual(self.s.stop(), 0)
+
+    def test_upstreams_that_cannot_be_watched(self):
+        self.start()
+        # Taken before, so that only the way onwards fails; the connection that was kept is closed first.
+        self.up.routes["/close"] = lambda handler, body: handler.answer(200, b"bye", [("Connection", "close")])
+        self.s.request("GET", "/api/close")
+        with self.s.connect() as connection:
+            connection.sendall(f"GET /api/close HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n".encode())
+            self.s.request("GET", "/api/close")
+            self.switch("no-watches", True)
+            connection.sendall(b"Connection: close\r\n\r\n")
+            self.assert_error(parse_response(read_until_closed(connection)), 502, "upstream_unreachable")
+        self.switch("no-watches", False)
+        self.works()
+
+    def test_a_socket_that_accepts_nobody(self):
+        self.start()
+        self.switch("no-accept", True)
+        with self.s.connect() as waiting:
+            waiting.sendall(f"GET /api/x HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\nConnection: close\r\n\r\n".encode())
+            with self.s.connect():  # another one, so that the first was met
+                self.switch("no-accept", False)
+                self.assertEqual(parse_response(read_until_closed(waiting))[0], 200)
+
+
+if __name__ == "__main__":
+    main()
