@@ -235,6 +235,15 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   explain->add_option("--content-type", a.content_type, "of the body (default: application/json)");
 }
 
+void define_budget_commands(CLI::App& app, Arguments& a) {
+  auto* budget = app.add_subcommand("budget", "what agents have used up");
+  budget->require_subcommand(1);
+  auto* show = budget->add_subcommand("show", "show what was used on the last day");
+  show->add_option("--agent", a.agent_name, "only of this agent")->check(not_empty);
+  auto* reset = budget->add_subcommand("reset", "let an agent's budget begin anew");
+  reset->add_option("--agent", a.agent_name, "whose")->required()->check(not_empty);
+}
+
 void define_approval_commands(CLI::App& app, Arguments& a) {
   auto* approve = app.add_subcommand("approve", "show what waits for approval, or approve it");
   approve->add_option("id", a.question, "what is approved; without it, all that waits is shown");
@@ -258,6 +267,7 @@ void define(CLI::App& app, Arguments& a) {
   define_vault_commands(app, a);
   define_provider_commands(app, a);
   define_policy_commands(app, a);
+  define_budget_commands(app, a);
   define_approval_commands(app, a);
   define_revocation_commands(app, a);
   define_recovery_commands(app, a);

@@ -37,6 +37,8 @@ const std::vector<Command> kCommands{
     {{"policy", "diff"}, run_policy_diff},
     {{"policy", "learn"}, run_policy_learn},
     {{"policy", "prove"}, run_policy_prove},
+    {{"budget", "show"}, run_budget_show},
+    {{"budget", "reset"}, run_budget_reset},
     {{"exec"}, run_exec},
     {{"approve"}, run_approve},
     {{"deny"}, run_deny},

@@ -36,6 +36,8 @@ int run_restore(const Arguments& arguments);
 int run_revoke(const Arguments& arguments);
 int run_rotate(const Arguments& arguments);
 int run_sessions(const Arguments& arguments);
+int run_budget_show(const Arguments& arguments);
+int run_budget_reset(const Arguments& arguments);
 int run_show(const Arguments& arguments);
 int run_status(const Arguments& arguments);
 int run_token_attenuate(const Arguments& arguments);

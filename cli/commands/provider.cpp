@@ -18,13 +18,22 @@ std::string origin_of(const Preset& preset) {
   return preset.url_example.empty() ? "as --url says" : "for example " + preset.url_example;
 }
 
+/// US dollars for a million tokens.
+std::string rates_text(const provider::Rates& rates) {
+  char text[100];
+  std::snprintf(text, sizeof text, "%g in, %g out", rates.input, rates.output);
+  char cached[50] = "";
+  if (rates.cached) std::snprintf(cached, sizeof cached, ", %g cached", *rates.cached);
+  return std::string(text) + cached + " USD per million tokens";
+}
+
 std::vector<std::string> price_lines(const Preset& preset) {
   std::vector<std::string> lines;
   for (const auto& price : preset.metering.prices) {
-    char text[200];
-    std::snprintf(text, sizeof text, "%.80s %g / %g USD per million tokens in / out", price.model.c_str(), price.input,
-                  price.output);
-    lines.emplace_back(text);
+    lines.push_back(price.model + " " + rates_text(price.rates));
+    if (price.long_above) {
+      lines.back() += "; above " + std::to_string(*price.long_above) + " tokens " + rates_text(price.long_rates);
+    }
   }
   return lines;
 }

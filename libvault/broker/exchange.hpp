@@ -9,7 +9,7 @@
 
 #include "broker/context.hpp"
 #include "broker/deadline.hpp"
-#include "broker/model_call.hpp"
+#include "broker/model_usage.hpp"
 #include "broker/request.hpp"
 #include "broker/websocket_scrubber.hpp"
 #include "http/content_decoder.hpp"

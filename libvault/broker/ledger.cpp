@@ -11,6 +11,8 @@
 
 #include "base/crypto.hpp"
 #include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/saturating.hpp"
 
 namespace agentvault::broker {
 namespace {
@@ -21,14 +23,12 @@ constexpr std::uint64_t kSlots = 2;
 constexpr std::size_t kMacSize = std::tuple_size_v<Digest>;
 constexpr std::uint64_t kMinute = 60;
 constexpr std::uint64_t kDay = 86'400;
+constexpr std::uint64_t kMostDaysAhead = 2;  // what a clock may be wrong without anybody having erred
+constexpr std::chrono::seconds kSyncEvery{1};
 constexpr int kLockTries = 200;  // of a millisecond each: a change takes a hundredth of that
 
-std::uint64_t plus(std::uint64_t a, std::uint64_t b) {
-  return a + std::min(b, ~a);
-}
-
 bool over(const std::optional<std::uint64_t>& limit, std::uint64_t used, std::uint64_t more) {
-  return limit && plus(used, more) > *limit;
+  return limit && saturating_sum(used, more) > *limit;
 }
 
 std::string one(const policy::BudgetTerms& terms) {
@@ -70,53 +70,53 @@ Ledger::Ledger(const std::filesystem::path& file, std::string agent, SecretBytes
   make_private_directory(file.parent_path());
   fd_.reset(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd_) throw_errno("open the budget " + file.string());
+  sync_directory(file.parent_path());
   key_.hide();
 }
 
-std::optional<Ledger::State> Ledger::read_slot(std::uint64_t slot) const {
-  Bytes bytes(kSlotSize);
-  const ssize_t got = ::pread(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(slot * kSlotSize));
-  if (got < 0) throw_errno("read the budget");
-  try {
-    const ByteView all = ByteView(bytes).first(static_cast<std::size_t>(got));
-    ByteReader outer(all);
-    const auto size = static_cast<std::size_t>(outer.number(4));
-    const ByteView covered = ByteReader(all).raw(4 + size);
-    outer.raw(size);
-    if (!constant_time_equal(hmac_sha256(key_.reveal(), covered), outer.raw(kMacSize))) return std::nullopt;
-    ByteReader reader(covered.subspan(4));
-    if (reader.text() != kLabel || reader.text() != agent_) return std::nullopt;
-    State state;
-    state.sequence = reader.number(8);
-    for (auto left = reader.number(8); left > 0; --left) {
-      const auto scope = reader.text();
-      auto& account = state.accounts[scope];
-      for (auto* field : {&account.minute_began, &account.minute_requests, &account.day, &account.day_requests,
-                          &account.day_tokens, &account.day_microusd}) {
-        *field = reader.number(8);
-      }
+/// A slot as it was written. `key`: null when its MAC is not looked at.
+std::optional<Ledger::State> Ledger::parse_slot(ByteView slot, const SecretBytes* key, const std::string& agent) try {
+  ByteReader outer(slot);
+  const auto size = static_cast<std::size_t>(outer.number(4));
+  const ByteView covered = ByteReader(slot).raw(4 + size);
+  outer.raw(size);
+  const ByteView mac = outer.raw(kMacSize);
+  if (key != nullptr && !constant_time_equal(hmac_sha256(key->reveal(), covered), mac)) return std::nullopt;
+  ByteReader reader(covered.subspan(4));
+  if (reader.text() != kLabel || reader.text() != agent) return std::nullopt;
+  State state;
+  state.sequence = reader.number(8);
+  for (auto left = reader.number(8); left > 0; --left) {
+    const auto scope = reader.text();
+    auto& account = state.accounts[scope];
+    for (auto* field : {&account.minute_began, &account.minute_requests, &account.day, &account.day_requests,
+                        &account.day_tokens, &account.day_microusd}) {
+      *field = reader.number(8);
     }
-    return state;
-  } catch (const std::out_of_range&) {
-    return std::nullopt;
   }
+  return state;
+} catch (const std::out_of_range&) {
+  return std::nullopt;
 }
 
-Ledger::State Ledger::read() const {
+Ledger::State Ledger::read_newest(int fd, const SecretBytes* key, const std::string& agent) {
   struct stat info {};
-  if (::fstat(fd_.get(), &info) != 0) throw_errno("look at the budget");
+  if (::fstat(fd, &info) != 0) throw_errno("look at the budget");
   if (info.st_size == 0) return {};
   std::optional<State> newest;
+  Bytes bytes(kSlotSize);
   for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
-    auto state = read_slot(slot);
+    const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(slot * kSlotSize));
+    if (got < 0) throw_errno("read the budget");
+    auto state = parse_slot(ByteView(bytes).first(static_cast<std::size_t>(got)), key, agent);
     if (state && (!newest || state->sequence > newest->sequence)) newest = std::move(state);
   }
   if (newest) return *newest;
-  throw Error(ErrorKind::integrity, "the budget of " + agent_ + " is damaged, or from before the vault's keys changed",
-              "delete budgets/" + agent_ + " in the vault's folder: it begins anew");
+  throw Error(ErrorKind::integrity, "the budget of " + agent + " is damaged, or from before the vault's keys changed",
+              "\"agentvault budget reset --agent " + agent + "\": it begins anew");
 }
 
-void Ledger::write(State& state) const {
+void Ledger::write(State& state) {
   ++state.sequence;
   ByteWriter fields;
   fields.text(kLabel).text(agent_).u64(state.sequence).u64(state.accounts.size());
@@ -132,10 +132,22 @@ void Ledger::write(State& state) const {
   const auto place = static_cast<off_t>(state.sequence % kSlots * kSlotSize);
   const ssize_t written = ::pwrite(fd_.get(), slot.bytes().data(), slot.bytes().size(), place);
   if (written != static_cast<ssize_t>(slot.bytes().size())) throw_errno("write the budget");
+  // What a power cut may take back: about a second. For each request it would cost as long as the disk takes.
+  const auto now = std::chrono::steady_clock::now();
+  if (now - synced_ < kSyncEvery) return;
+  if (::fdatasync(fd_.get()) != 0) throw_errno("write the budget");
+  synced_ = now;
 }
 
-/// A clock that was set back opens no new window.
-void Ledger::turn_over(Account& account, std::uint64_t seconds) {
+/// A clock that was set back opens no new window. What was counted under one that ran days ahead counts for today.
+void Ledger::turn_over(Account& account, std::uint64_t seconds) const {
+  account.minute_began = std::min(account.minute_began, seconds);
+  if (account.day > seconds / kDay + kMostDaysAhead) {
+    log::warning("the budget of " + agent_ + " was counted under a wrong clock (" +
+                 std::to_string(account.day - seconds / kDay) +
+                 " days ahead): what was used then counts for today; \"agentvault budget reset\" begins anew");
+    account.day = seconds / kDay;
+  }
   if (seconds >= account.minute_began + kMinute) {
     account.minute_began = seconds;
     account.minute_requests = 0;
@@ -180,16 +192,16 @@ std::variant<Reservation, Exceeded> Ledger::reserve(const std::vector<Scope>& sc
   const auto seconds = static_cast<std::uint64_t>(
       std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()));
   const Locked locked(fd_.get());
-  State state = read();
+  State state = read_newest(fd_.get(), &key_, agent_);
   Reservation reservation{{}, 0, usage};
   for (const auto& scope : scopes) {
     auto& account = state.accounts[scope.name];
     turn_over(account, seconds);
     if (auto exceeded = judge(account, scope.terms, usage, seconds)) return *exceeded;
-    account.minute_requests = plus(account.minute_requests, usage.requests);
-    account.day_requests = plus(account.day_requests, usage.requests);
-    account.day_tokens = plus(account.day_tokens, usage.tokens);
-    account.day_microusd = plus(account.day_microusd, usage.microusd);
+    account.minute_requests = saturating_sum(account.minute_requests, usage.requests);
+    account.day_requests = saturating_sum(account.day_requests, usage.requests);
+    account.day_tokens = saturating_sum(account.day_tokens, usage.tokens);
+    account.day_microusd = saturating_sum(account.day_microusd, usage.microusd);
     reservation.scopes.push_back(scope.name);
     reservation.day = account.day;
   }
@@ -201,17 +213,33 @@ void Ledger::settle(const Reservation& reservation, const Usage& used) {
   const auto& reserved = reservation.usage;
   if (used.tokens == reserved.tokens && used.microusd == reserved.microusd) return;
   const Locked locked(fd_.get());
-  State state = read();
+  State state = read_newest(fd_.get(), &key_, agent_);
   for (const auto& scope : reservation.scopes) {
     auto& account = state.accounts[scope];
     if (account.day != reservation.day) continue;  // the day it was reserved on is over
     const auto replaced = [](std::uint64_t value, std::uint64_t old, std::uint64_t fresh) {
-      return plus(value - std::min(value, old), fresh);
+      return saturating_sum(value - std::min(value, old), fresh);
     };
     account.day_tokens = replaced(account.day_tokens, reserved.tokens, used.tokens);
     account.day_microusd = replaced(account.day_microusd, reserved.microusd, used.microusd);
   }
   write(state);
+}
+
+std::map<std::string, Ledger::Account> Ledger::look(const std::filesystem::path& file) {
+  const UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return {};
+  if (!fd) throw_errno("open the budget " + file.string());
+  return read_newest(fd.get(), nullptr, file.filename().string()).accounts;
+}
+
+bool Ledger::reset(const std::filesystem::path& file) {
+  const UniqueFd fd(::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return false;
+  if (!fd) throw_errno("open the budget " + file.string());
+  const Locked locked(fd.get());
+  if (::ftruncate(fd.get(), 0) != 0 || ::fdatasync(fd.get()) != 0) throw_errno("reset the budget " + file.string());
+  return true;
 }
 
 }  // namespace agentvault::broker

@@ -55,31 +55,37 @@ class Ledger {
   /// Replaces tokens and money of a reservation by what was used. The request itself stays counted.
   void settle(const Reservation& reservation, const Usage& used);
 
- private:
   struct Account {
     std::uint64_t minute_began = 0;
     std::uint64_t minute_requests = 0;
-    std::uint64_t day = 0;
+    std::uint64_t day = 0;  // since 1970-01-01, UTC
     std::uint64_t day_requests = 0;
     std::uint64_t day_tokens = 0;
     std::uint64_t day_microusd = 0;
   };
+  /// What the file says, by scope, without a key: unverified. Throws Error(integrity) for a damaged file.
+  static std::map<std::string, Account> look(const std::filesystem::path& file);
+  /// The budget begins anew, also for sessions that run. False: nothing was counted yet. Throws Error(failed).
+  static bool reset(const std::filesystem::path& file);
+
+ private:
   struct State {
     std::uint64_t sequence = 0;
     std::map<std::string, Account> accounts;
   };
   class Locked;
 
-  static void turn_over(Account& account, std::uint64_t seconds);
+  void turn_over(Account& account, std::uint64_t seconds) const;
   static std::optional<Exceeded> judge(const Account& account, const policy::BudgetTerms& terms, const Usage& usage,
                                        std::uint64_t seconds);
-  State read() const;
-  std::optional<State> read_slot(std::uint64_t slot) const;
-  void write(State& state) const;
+  static std::optional<State> parse_slot(ByteView slot, const SecretBytes* key, const std::string& agent);
+  static State read_newest(int fd, const SecretBytes* key, const std::string& agent);
+  void write(State& state);
 
   UniqueFd fd_;
   std::string agent_;
   SecretBytes key_;
+  std::chrono::steady_clock::time_point synced_{};
 };
 
 }  // namespace agentvault::broker

@@ -2,6 +2,7 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/saturating.hpp"
 #include "broker/model_call.hpp"
 #include "broker/stages.hpp"
 
@@ -54,8 +55,8 @@ std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request,
     return unbounded("the price of this model is not known (\"agentvault provider show " +
                      request.grant->binding.provider + "\" lists those that are)");
   }
-  usage.tokens = model.most.input + model.most.output;
-  if (request.price) usage.microusd = cost_of(model.most, *request.price);
+  usage.tokens = saturating_sum(model.most.input, model.most.output);
+  if (request.price) usage.microusd = provider::cost_of(model.most, *request.price);
   request.model_call = true;
   return std::nullopt;
 }
@@ -105,8 +106,8 @@ void settle_budget(SessionState& session, const Request& request, const Outcome&
   if (!outcome.forwarded || outcome.status >= 400) {
     used.tokens = used.microusd = 0;  // nothing is charged for what a service refuses
   } else if (request.model_call && outcome.complete && outcome.tokens) {
-    used.tokens = outcome.tokens->input + outcome.tokens->output;
-    used.microusd = request.price ? cost_of(*outcome.tokens, *request.price) : 0;
+    used.tokens = saturating_sum(outcome.tokens->input, outcome.tokens->output);
+    used.microusd = request.price ? provider::cost_of(*outcome.tokens, *request.price) : 0;
   }
   try {
     session.ledger()->settle(*request.reservation, used);

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 
-#include "broker/model_call.hpp"
 #include "broker/refusal.hpp"
 #include "broker/request.hpp"
 #include "policy/egress.hpp"
@@ -72,7 +71,7 @@ struct Outcome {
   bool forwarded = false;
   int status = 0;
   bool complete = false;
-  std::optional<ModelTokens> tokens;  // as the response says
+  std::optional<provider::ModelTokens> tokens;  // as the response says
 };
 void settle_budget(SessionState& session, const Request& request, const Outcome& outcome);
 

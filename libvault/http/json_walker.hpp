@@ -61,6 +61,8 @@ class JsonWalker : public nlohmann::json::json_sax_t {
   virtual bool on_null() { return true; }
   /// An object or an array begins; it is not among levels() yet.
   virtual bool on_container(bool /*is_object*/) { return true; }
+  /// It ends; it is still among levels().
+  virtual void on_close() {}
 
  private:
   static constexpr std::size_t kMaxDepth = 64;
@@ -68,6 +70,7 @@ class JsonWalker : public nlohmann::json::json_sax_t {
   bool value();
   bool open(bool is_object);
   bool close() {
+    on_close();
     levels_.pop_back();
     return true;
   }

@@ -4,9 +4,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 
 namespace agentvault::keys {
 
@@ -50,6 +53,17 @@ std::filesystem::path VaultPaths::shown() const {
   if (directory.parent_path() != "/proc/self/fd") return directory;
   const auto name = std::filesystem::read_symlink(directory, error);
   return error ? directory : name;
+}
+
+std::vector<std::string> VaultPaths::counted_agents() const {
+  std::vector<std::string> agents;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(budgets(), none)) {
+    const auto name = entry.path().filename().string();
+    if (valid_name(name)) agents.push_back(name);
+  }
+  std::sort(agents.begin(), agents.end());
+  return agents;
 }
 
 void VaultPaths::check_directory() const {

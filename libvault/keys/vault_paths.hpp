@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace agentvault::keys {
 
@@ -18,7 +19,10 @@ struct VaultPaths {
   std::filesystem::path tpm() const { return directory / "tpm"; }
   std::filesystem::path sessions() const { return directory / "sessions"; }
   std::filesystem::path audit() const { return directory / "audit"; }
-  std::filesystem::path budget(const std::string& agent) const { return directory / "budgets" / agent; }
+  std::filesystem::path budgets() const { return directory / "budgets"; }
+  std::filesystem::path budget(const std::string& agent) const { return budgets() / agent; }
+  /// Of which something was counted.
+  std::vector<std::string> counted_agents() const;
 
   /// Throws Error(not_found) without the folder, Error(failed) when it belongs to somebody else. Takes away permissions
   /// that others have, and gives back the owner's own: without them no session could be told to stop.

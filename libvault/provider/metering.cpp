@@ -1,12 +1,14 @@
 #include "provider/metering.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.hpp"
 
 namespace agentvault::provider {
-
 namespace {
+
+constexpr double kCacheWriteFactor = 2;  // of the input's price, the dearest that is known
 
 /// "-2024-07-18", "-latest", "-preview-09-2025": still the same model. "-search-preview" or ":online" is another one.
 bool is_version(std::string_view suffix) {
@@ -30,9 +32,21 @@ std::optional<Price> Metering::price_of(std::string_view model) const {
   std::optional<Price> dearest;
   for (const auto& price : prices) {
     if (!is_for(price, model)) continue;
-    if (!dearest || price.output > dearest->output) dearest = price;
+    if (!dearest || price.rates.output > dearest->rates.output) dearest = price;
   }
   return dearest;
+}
+
+std::uint64_t cost_of(const ModelTokens& tokens, const Price& price) {
+  const auto& rates = price.long_above && tokens.input > *price.long_above ? price.long_rates : price.rates;
+  const auto writes = std::min(tokens.cache_writes, tokens.input);
+  const auto reads = std::min(tokens.cache_reads, tokens.input - writes);
+  const auto plain = tokens.input - writes - reads;
+  const double cost = static_cast<double>(plain) * rates.input +
+                      static_cast<double>(writes) * rates.input * kCacheWriteFactor +
+                      static_cast<double>(reads) * rates.cached.value_or(rates.input) +
+                      static_cast<double>(tokens.output) * rates.output;
+  return static_cast<std::uint64_t>(std::ceil(std::min(cost, 1e15)));
 }
 
 std::optional<Metering::Shape> parse_shape(std::string_view text) {

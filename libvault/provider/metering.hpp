@@ -1,6 +1,7 @@
 // How a service tells what its models used, and what that costs: data of its preset, looked up when a session begins.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,12 +9,30 @@
 
 namespace agentvault::provider {
 
+/// What models used, or can use.
+struct ModelTokens {
+  std::uint64_t input = 0;
+  std::uint64_t output = 0;
+  std::uint64_t cache_writes = 0;  // of the input, dearer
+  std::uint64_t cache_reads = 0;   // of the input, cheaper
+};
+
 /// What a model costs, in US dollars for a million tokens: millionths of a dollar a token.
-struct Price {
-  std::string model;  // '*' at the end is a version: a date, a number, "latest", "preview"
+struct Rates {
   double input = 0;
   double output = 0;
+  std::optional<double> cached{};  // input that is read from a cache; nullopt: as other input
 };
+struct Price {
+  std::string model;  // '*' at the end is a version: a date, a number, "latest", "preview"
+  Rates rates;
+  /// For requests with more input than that.
+  std::optional<std::uint64_t> long_above{};
+  Rates long_rates{};
+};
+
+/// In millionths of a US dollar, rounded up.
+std::uint64_t cost_of(const ModelTokens& tokens, const Price& price);
 
 struct Metering {
   /// Whose requests and answers those of the service look like.

@@ -19,6 +19,7 @@ namespace agentvault::provider {
 namespace {
 
 constexpr std::size_t kMaxFile = 256 * 1024;
+constexpr std::uint64_t kMostTokens = 1'000'000'000;
 
 constexpr const char* kHint = "see schemas/presets.md";
 
@@ -54,9 +55,21 @@ void check_documentation(const Preset& preset, const std::string& file, const to
   }
 }
 
+Rates read_rates(StrictTable& table) {
+  Rates rates{table.amount("input"), table.amount("output")};
+  if (table.has("cached")) rates.cached = table.amount("cached");
+  return rates;
+}
+
 Price parse_price(const toml::table& source, const std::string& file) {
   StrictTable table(source, file, kHint);
-  Price price{table.text("model", true), table.amount("input"), table.amount("output")};
+  Price price{table.text("model", true), read_rates(table)};
+  if (const auto* dearer = table.table("long")) {
+    StrictTable rates(*dearer, file, kHint);
+    price.long_above = rates.count("above", 1, kMostTokens);
+    price.long_rates = read_rates(rates);
+    rates.refuse_unknown();
+  }
   table.refuse_unknown();
   return price;
 }

@@ -59,16 +59,24 @@ class AgentTest(InProject):
         self.check_what_the_agent_did(self.server)
         self.assertNotIn(KEY, output)
 
+    def limit_tokens(self):
+        """What real agents send is known, so that it can be limited."""
+        policy = self.base / "policy.toml"
+        policy.write_text("version = 1\n[agents.default.budget]\ntokens_per_day = 100000000\n")
+        self.ok(self.v.run("policy", "apply", policy))
+
     def test_claude_code(self):
+        self.limit_tokens()
         self.server.routes["/v1/messages"] = anthropic
         self.ok(self.v.add("anthropic", "--url", self.server.url, "--ca-file", self.certificate.pem))
         self.check(*self.run_agent(FOLDER / "node_modules/.bin/claude", "-p", "make a file", "--allowedTools", "Bash"))
         self.assertTrue((self.base / "home/.claude").is_dir())
 
     def test_codex(self):
+        self.limit_tokens()
         self.server.routes["/v1/responses"] = openai
         self.ok(self.v.add("openai", "--url", self.server.url + "/v1", "--ca-file", self.certificate.pem))
-        provider = ("sh", "-c", 'exec "$0" exec --sandbox danger-full-access -m gpt-5.1 -c model_provider=standin -c "model_providers.standin={name=\\"standin\\",'
+        provider = ("sh", "-c", 'exec "$0" exec --sandbox danger-full-access -m gpt-5.1 -c web_search=disabled -c model_provider=standin -c "model_providers.standin={name=\\"standin\\",'
                     'base_url=\\"$OPENAI_BASE_URL\\",env_key=\\"OPENAI_API_KEY\\",wire_api=\\"responses\\"}" "make a file"')
         (self.base / "home/.codex").mkdir()
         self.check(*self.run_agent(*provider, FOLDER / "node_modules/.bin/codex"))

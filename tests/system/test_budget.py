@@ -105,8 +105,22 @@ class BudgetTest(BudgetCase):
         file = self.v.path / "budgets/default"
         file.write_bytes(b"nonsense")
         self.assert_error(s.request("GET", "/api/x"), 503, "budget_failed")
-        file.unlink()
+        self.refused(self.v.run("budget", "show"), 6, "damaged", "budget reset")
+        self.ok(self.v.run("budget", "reset", "--agent", "default"))
+        self.assertEqual(s.request("GET", "/api/x")[0], 200)
+
+    def test_what_was_used_is_shown_and_can_be_reset(self):
+        self.policy("budget = { requests_per_day = 1 }\n[agents.default.credential_budget.api]\nrequests_per_day = 9")
+        self.assertEqual(self.ok(self.v.run("budget", "show")).out, "")
         s = self.session(self.v)
+        self.assertEqual(s.request("GET", "/api/x")[0], 200)
+        shown = json.loads(self.ok(self.v.run("budget", "show", "--json")).out)
+        self.assertEqual([(r["agent"], r["credential"], r["requests"], r["usd"]) for r in shown], [("default", "(all)", 1, "0.000000"), ("default", "api", 1, "0.000000")])
+        self.assertEqual(json.loads(self.ok(self.v.run("budget", "show", "--agent", "other", "--json")).out), [])
+        self.assert_error(s.request("GET", "/api/x"), 429, "budget_exceeded")
+        for name in ("other", "../vault.db", ""):
+            self.assertEqual(self.v.run("budget", "reset", "--agent", name).code, 2 if not name else 3)
+        self.ok(self.v.run("budget", "reset", "--agent", "default"))
         self.assertEqual(s.request("GET", "/api/x")[0], 200)
 
     def test_a_budget_outlives_a_rotation(self):
@@ -186,8 +200,8 @@ class ModelBudgetTest(BudgetCase):
     def test_what_has_no_bound_or_no_price_is_denied(self):
         self.policy("budget = { usd_per_day = 5.00 }")
         s = self.session(self.v)
-        for fields, words in (({"model": "unheard-of"}, "price of this model"), ({"tools": [{"type": "web_search"}]}, "provider runs"),
-                              ({"model": None}, "names no model"), ({"messages": [{"content": [{"type": "file"}]}]}, "asks for")):
+        for fields, words in (({"model": "unheard-of"}, "price of this model"), ({"tools": [{"type": "web_search"}]}, "tools/0/type"),
+                              ({"model": None}, "names no model"), ({"messages": [{"content": [{"type": "file"}]}]}, "messages/0/content/0/type")):
             response = self.ask(s, **fields)
             self.assert_error(response, 403, "budget_unbounded")
             self.assertIn(words, json.loads(response[2])["error"]["message"])

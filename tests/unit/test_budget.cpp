@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "broker/ledger.hpp"
 #include "broker/model_call.hpp"
+#include "broker/model_usage.hpp"
 #include "catch.hpp"
 #include "provider/preset.hpp"
 #include "scratch.hpp"
@@ -53,7 +54,7 @@ std::string unbounded(Shape shape, const char* path, const std::string& body) {
   return found != nullptr ? found->reason : "";
 }
 
-std::optional<ModelTokens> used(Shape shape, bool stream, const std::string& text, std::size_t step = 1) {
+std::optional<provider::ModelTokens> used(Shape shape, bool stream, const std::string& text, std::size_t step = 1) {
   UsageReader reader(shape, stream);
   for (std::size_t at = 0; at < text.size(); at += step) reader.feed(as_bytes(text.substr(at, step)));
   return reader.finish();
@@ -74,6 +75,34 @@ TEST_CASE("a day's budget is used up, and is there again the next day") {
   CHECK_FALSE(reserved(ledger, per_day(3), at(kNoon - 3 * 86400)));  // a clock that was set back gives nothing
   CHECK(reserved(ledger, per_day(3), at(kNoon + 12 * 3600)));
   CHECK_FALSE(reserved(ledger, per_day(0), at(kNoon)));
+}
+
+TEST_CASE("what was counted under a clock that ran ahead counts for today, and no longer") {
+  constexpr std::int64_t kDay = 86'400, kYears = 11 * 365 * kDay;
+  const Scratch scratch;
+  Ledger ledger(scratch / "a", "a", key().clone());
+  policy::BudgetTerms terms = per_day(3);
+  terms.requests_per_minute = 2;
+  CHECK(reserved(ledger, terms, at(kNoon + kYears)));
+  CHECK(reserved(ledger, terms, at(kNoon)));
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon)));       // of that minute
+  CHECK(reserved(ledger, terms, at(kNoon + 60)));
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon + 120)));  // of that day
+  CHECK(reserved(ledger, terms, at(kNoon + kDay)));
+}
+
+TEST_CASE("a budget that is looked at and reset") {
+  const Scratch scratch;
+  const auto file = scratch / "budgets/a";
+  CHECK(Ledger::look(file).empty());
+  CHECK_FALSE(Ledger::reset(file));
+  Ledger ledger(file, "a", key().clone());
+  CHECK(reserved(ledger, per_day(1), at(kNoon), {1, 70, 500}));
+  CHECK_FALSE(reserved(ledger, per_day(1), at(kNoon)));
+  const auto seen = Ledger::look(file).at("");
+  CHECK((seen.day_requests == 1 && seen.day_tokens == 70 && seen.day_microusd == 500));
+  CHECK(Ledger::reset(file));
+  CHECK(reserved(ledger, per_day(1), at(kNoon)));
 }
 
 TEST_CASE("a minute's budget") {
@@ -187,9 +216,10 @@ TEST_CASE("the most that a request to a model can use") {
   CHECK(chat.most.input >= 60);
   CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","input":"hi"})").most.output == 131'072);
   // A limit that the service ignores is none.
-  CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"gpt-5","max_tokens":1})").most.output == 131'072);
-  CHECK(call_of(Shape::anthropic, "/v1/messages", R"({"model":"c","max_output_tokens":1})").most.output == 131'072);
-  CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").most.output == 131'072);
+  CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", R"({"model":"gpt-5","max_tokens":1})").empty());
+  CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", R"({"model":"c","max_output_tokens":1})").empty());
+  CHECK_FALSE(
+      unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").empty());
   CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent",
                 R"({"tools":[{"functionDeclarations":[]}],
                     "generation_config":{"max_output_tokens":60000},"generationConfig":{"maxOutputTokens":1}})")
@@ -219,6 +249,47 @@ TEST_CASE("the most that a request to a model can use") {
       Shape::anthropic, "/v1/messages",
       R"({"model":"c","max_tokens":5,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x"}}]}]})");
   CHECK(image.most.input > 10'000);
+  // Summing up the conversation first is one reading and one answer more.
+  const auto compacted = [](const char* more) {
+    return call_of(Shape::anthropic, "/v1/messages", std::string(R"({"model":"c","max_tokens":5,"messages":[])") + more).most;
+  };
+  const auto edits = [](const std::string& type) {
+    return R"(,"context_management":{"edits":[{"type":")" + type + R"("}]}})";
+  };
+  CHECK(compacted(edits("compact_20260112").c_str()).output == 2 * compacted("}").output);
+  CHECK(compacted(edits("compact_20260112").c_str()).input > 2 * compacted("}").input);
+  CHECK(compacted(edits("clear_tool_uses_20250919").c_str()).output == 5);
+  // Products stay at the most.
+  const auto huge = call_of(Shape::openai, "/v1/completions",
+                            R"({"model":"g","max_tokens":549755813888,"n":524288,"prompt":["x","x","x","x","x","x","x",
+"x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x",
+"x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x","x"]})");
+  CHECK(huge.most.output == ~std::uint64_t{0});
+  // What agents send today.
+  CHECK(call_of(Shape::anthropic, "/v1/messages",
+                R"({"model":"c","max_tokens":5,"stream":true,"metadata":{"user_id":"x"},"system":"s","temperature":1,
+                    "thinking":{"type":"enabled","budget_tokens":4},"output_config":{"effort":"high"},
+                    "tools":[{"name":"Bash","description":"d","input_schema":{"type":"object"},"cache_control":{"type":"ephemeral"}}],
+                    "messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","is_error":false,
+                      "content":[{"type":"text","text":"x"}]}]},
+                      {"role":"assistant","content":[{"type":"thinking","thinking":"x","signature":"y"}]}]})")
+            .most.output == 5);
+  CHECK(call_of(Shape::openai, "/v1/responses",
+                R"({"model":"g","instructions":"i","store":false,"include":["reasoning.encrypted_content"],"stream":true,
+                    "prompt_cache_key":"k","reasoning":{"effort":"low"},"parallel_tool_calls":false,"tool_choice":"auto",
+                    "tools":[{"type":"function","name":"f","strict":false,"parameters":{"type":"web_search"}},
+                             {"type":"custom","name":"apply_patch","format":{"type":"grammar"}},{"type":"local_shell"}],
+                    "input":[{"type":"message","role":"developer","content":[{"type":"input_text","text":"x"}]},
+                             {"type":"function_call","name":"f","arguments":"{}","call_id":"c"},
+                             {"type":"function_call_output","call_id":"c","output":"done"},
+                             {"type":"tool_search_output","tools":[{"type":"function","name":"f"}]}]})")
+            .model == "g");
+  CHECK(call_of(Shape::openai, "/v1/chat/completions",
+                R"({"model":"g","stream":true,"stream_options":{"include_usage":true},"messages":[
+                    {"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"https://x"}}]},
+                    {"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
+                    {"role":"tool","tool_call_id":"c","content":"x"}]})")
+            .most.input > 50'000);
   // What an agent's own tool takes, or was called with, is its own business.
   CHECK(
       call_of(
@@ -247,6 +318,24 @@ TEST_CASE("requests without a bound are said to have none") {
                            R"("max_output_tokens":"9")", R"("max_output_tokens":[9])", R"("n":"5")", R"("n":[5])"}) {
     INFO(more);
     CHECK_FALSE(openai(more).empty());
+  }
+  for (const char* more :
+       {R"("input":[{"type":"additional_tools","role":"developer","tools":[{"type":"web_search"}]}])",
+        R"("input":[{"type":"tool_search_output","tools":[{"type":"code_interpreter"}]}])",
+        R"("tools":[{"type":"namespace","name":"n","tools":[{"type":"file_search"}]}])", R"("a_member_of_tomorrow":1)",
+        R"("input":[{"type":"a_kind_of_tomorrow","role":"user"}])", R"("Tools":[])", R"("context_management":[{"type":"other"}])",
+        R"("input":[{"role":"user","content":[{"text":"x"}]}])", R"("stream":{"a":1})"}) {
+    INFO(more);
+    CHECK_FALSE(openai(more).empty());
+  }
+  CHECK(openai(R"("input":[{"type":"additional_tools","tools":[{"type":"web_search"}]}])") ==
+        R"(the request holds input/0/tools/0/type = "web_search", for which no limit is known)");
+  CHECK(openai(R"("input":[{"role":"user","content":[{"text":"x"}]}])") ==
+        R"(the request holds input/0/content/0 without "type", for which no limit is known)");
+  for (const char* body : {R"({"model":"c","speed":"fast"})", R"({"model":"c","inference_geo":"us"})",
+                           R"({"model":"c","compaction":{}})", R"({"model":"c","fallbacks":[{"model":"d"}]})"}) {
+    INFO(body);
+    CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", body).empty());
   }
   const auto gemini = [](const std::string& body) {
     return unbounded(Shape::gemini, "/v1beta/models/g:generateContent", body);
@@ -311,6 +400,24 @@ TEST_CASE("what answers say was used, in one piece and in many") {
         step);
     REQUIRE(gemini);
     CHECK((gemini->input == 4 && gemini->output == 11));
+    // Each sampling of one request counts; what was read from a cache is known of each.
+    const auto compacted = used(
+        Shape::anthropic, false,
+        R"({"usage":{"input_tokens":23000,"output_tokens":1000,"iterations":[
+             {"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":20000},
+             {"type":"message","input_tokens":23000,"output_tokens":1000}]}})",
+        step);
+    REQUIRE(compacted);
+    CHECK((compacted->input == 223'000 && compacted->output == 4500 && compacted->cache_reads == 20'000));
+    CHECK_FALSE(used(Shape::anthropic, false,
+                     R"({"usage":{"input_tokens":1,"output_tokens":1,"iterations":[{"input_tokens":"9"}]}})", step));
+    const auto cached = used(Shape::openai, false,
+                             R"({"usage":{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":90}}})",
+                             step);
+    CHECK((cached && cached->cache_reads == 90));
+    const auto gemini_cached = used(
+        Shape::gemini, false, R"({"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":80}})", step);
+    CHECK((gemini_cached && gemini_cached->cache_reads == 80));
     CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));
     CHECK_FALSE(used(Shape::openai, false, R"({"text":"\"usage\":{\"prompt_tokens\":1}"})", step));
     CHECK_FALSE(used(Shape::openai, false, "{\"usage\":", step));
@@ -336,9 +443,9 @@ TEST_CASE("prices: the dearest that fits, rounded up; an unknown model has none"
   CHECK(metering.shape == Shape::openai);
   REQUIRE(metering.price_of("gpt-5"));
   CHECK_FALSE(metering.price_of("gpt-unheard-of"));
-  const provider::Metering two{Shape::openai, {{"a-large*", 1, 2}, {"a-large-1", 3, 9}}};
-  CHECK(two.price_of("a-large-1")->output == 9);
-  const provider::Metering versions{Shape::openai, {{"m-mini*", 1, 2}, {"exact", 1, 2}}};
+  const provider::Metering two{Shape::openai, {{"a-large*", {1, 2}}, {"a-large-1", {3, 9}}}};
+  CHECK(two.price_of("a-large-1")->rates.output == 9);
+  const provider::Metering versions{Shape::openai, {{"m-mini*", {1, 2}}, {"exact", {1, 2}}}};
   for (const char* same : {"m-mini", "m-mini-2024-07-18", "m-mini-latest", "m-mini-preview-09-2025", "exact"}) {
     INFO(same);
     CHECK(versions.price_of(same));
@@ -348,9 +455,17 @@ TEST_CASE("prices: the dearest that fits, rounded up; an unknown model has none"
     INFO(other);
     CHECK_FALSE(versions.price_of(other));
   }
-  CHECK(cost_of({1, 0, 0}, {"m", 0.25, 1}) == 1);
-  CHECK(cost_of({1000, 100, 0}, {"m", 2, 10}) == 3000);
-  CHECK(cost_of({1000, 100, 500}, {"m", 2, 10}) == 4000);
+  CHECK(provider::cost_of({1, 0, 0}, {"m", {0.25, 1}}) == 1);
+  CHECK(provider::cost_of({1000, 100, 0}, {"m", {2, 10}}) == 3000);
+  CHECK(provider::cost_of({1000, 100, 500}, {"m", {2, 10}}) == 4000);
+  // What is read from a cache has a price of its own, or the usual one; long requests have another.
+  CHECK(provider::cost_of({1000, 100, 0, 900}, {"m", {2, 10, 0.2}}) == 200 + 180 + 1000);
+  CHECK(provider::cost_of({1000, 100, 0, 900}, {"m", {2, 10}}) == 3000);
+  CHECK(provider::cost_of({1000, 100, 900, 900}, {"m", {2, 10, 0.2}}) == 3600 + 20 + 1000);
+  const provider::Price tiers{"m", {2, 10, 0.2}, 1000, {4, 15, 0.4}};
+  CHECK(provider::cost_of({1000, 100, 0, 0}, tiers) == 3000);
+  CHECK(provider::cost_of({1001, 100, 0, 1}, tiers) == 5501);
+  CHECK(provider::cost_of({~std::uint64_t{0}, ~std::uint64_t{0}, 0, 0}, {"m", {2, 10}}) == 1'000'000'000'000'000);
   CHECK(provider::metering_of("github", "").shape == Shape::none);
   CHECK(provider::metering_of("unheard-of", "").shape == Shape::none);
 }
