@@ -3,24 +3,13 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <sqlite3.h>
 
-#include "base/embedded_file.hpp"
 #include "base/error.hpp"
 #include "base/installed_group.hpp"
-
-namespace agentvault {
-extern const EmbeddedFile kVaultSchema[];
-}
+#include "store/schema.hpp"
 
 namespace agentvault::store {
 namespace {
 
-constexpr int kSchemaVersion = 2;
-/// From version 1: what has come since.
-constexpr const char* kPolicyTables =
-    "CREATE TABLE policy (epoch INTEGER NOT NULL REFERENCES stage (epoch) ON DELETE CASCADE, path TEXT NOT NULL, "
-    "agent TEXT NOT NULL, text TEXT NOT NULL, PRIMARY KEY (epoch, path, agent)) STRICT;"
-    "CREATE TABLE unannounced (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), epoch INTEGER NOT NULL, sequence "
-    "INTEGER NOT NULL) STRICT;";
 constexpr int kBusyMilliseconds = 10'000;
 constexpr int kMaxValueSize = 1 << 20;
 
@@ -48,8 +37,13 @@ constexpr int kMaxValueSize = 1 << 20;
       throw Error(ErrorKind::failed, "another process is using the vault's database", "wait for it, then try again");
     default:
       throw Error(ErrorKind::failed, std::string("the vault's database failed: ") + error.what(),
-                  "is the disk healthy?");
+                  "is the disk full, or damaged?");
   }
+}
+
+[[noreturn]] void not_kept() {
+  throw Error(ErrorKind::integrity, "the vault's database does not keep what is written to it",
+              "put a copy of vault.db back that you trust");
 }
 
 template <class Work>
@@ -70,9 +64,12 @@ int no_links() {
 void configure(SQLite::Database& database) {
   sqlite3_limit(database.getHandle(), SQLITE_LIMIT_LENGTH, kMaxValueSize);
   database.setBusyTimeout(kBusyMilliseconds);
-  // The schema of a file somebody else wrote must not make SQLite call functions.
-  sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  sqlite3_db_config(database.getHandle(), SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  // The schema of a file somebody else wrote must not make SQLite do anything.
+  for (const auto& [what, on] : {std::pair{SQLITE_DBCONFIG_DEFENSIVE, 1}, std::pair{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+                                 std::pair{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+                                 std::pair{SQLITE_DBCONFIG_ENABLE_VIEW, 0}}) {
+    sqlite3_db_config(database.getHandle(), what, on, nullptr);
+  }
   database.exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON");
 }
@@ -225,15 +222,6 @@ void note_news(SQLite::Database& database, const StageRow& stage) {
   insert.exec();
 }
 
-/// In one transaction; another process may have done it meanwhile.
-void upgrade_from_version_1(SQLite::Database& database) {
-  SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
-  if (database.execAndGet("PRAGMA user_version").getInt() != 1) return;
-  database.exec(kPolicyTables);
-  database.exec("PRAGMA user_version = 2");
-  transaction.commit();
-}
-
 const char* kind_text(Intent::Kind kind) {
   return kind == Intent::Kind::rotate ? "rotate" : "revoke-agent";
 }
@@ -263,8 +251,7 @@ Database Database::create(const std::filesystem::path& file) {
         std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | no_links());
     configure(*database);
     SQLite::Transaction transaction(*database);
-    for (const auto* schema = kVaultSchema; schema->name != nullptr; ++schema) database->exec(schema->text);
-    database->exec("PRAGMA user_version = " + std::to_string(kSchemaVersion));
+    make_schema(*database);
     transaction.commit();
     return Database(std::move(database));
   });
@@ -279,23 +266,7 @@ Database Database::open(const std::filesystem::path& file) {
   return guarded([&] {
     auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | no_links());
     configure(*database);
-    const int version = database->execAndGet("PRAGMA user_version").getInt();
-    // Whoever may write the file could have SQLite do something else than what is asked.
-    if (database->execAndGet("SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')").getInt() != 0) {
-      throw Error(ErrorKind::integrity, "the vault's database was changed by something other than agentvault",
-                  "put a copy of vault.db back that you trust");
-    }
-    if (version > kSchemaVersion) {
-      throw Error(ErrorKind::failed,
-                  "the vault was written by a newer agentvault (format " + std::to_string(version) +
-                      ", this one knows " + std::to_string(kSchemaVersion) + ")",
-                  "update agentvault");
-    }
-    if (version == 1) upgrade_from_version_1(*database);
-    if (version < 1) {
-      throw Error(ErrorKind::integrity, "the file is not a vault's database",
-                  "put a copy of vault.db back that you trust");
-    }
+    check_schema(*database);
     return Database(std::move(database));
   });
 }
@@ -347,6 +318,8 @@ void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& 
     remove_intents(*database_, answered);
     transaction.commit();
   });
+  // Nothing is built on what was not kept: no counter moves for it.
+  if (!(newest() == snapshot)) not_kept();
 }
 
 void Database::promote(const Bytes& mac) {
@@ -396,6 +369,10 @@ void Database::write_intent(const Intent& intent) {
     insert.bind(1, kind_text(intent.kind));
     insert.bind(2, intent.subject);
     insert.exec();
+    SQLite::Statement query(*database_, "SELECT 1 FROM intent WHERE kind = ? AND subject = ?");
+    query.bind(1, kind_text(intent.kind));
+    query.bind(2, intent.subject);
+    if (!query.executeStep()) not_kept();
   });
 }
 

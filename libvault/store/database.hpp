@@ -26,6 +26,7 @@ struct VaultRow {
   Bytes storage_root;
   Bytes counter;
   Bytes stage_register;
+  bool operator==(const VaultRow&) const = default;
 };
 
 struct StageRow {
@@ -44,6 +45,7 @@ struct StageRow {
   Bytes entered_after;
   Bytes previous;
   Bytes mac;
+  bool operator==(const StageRow&) const = default;
 };
 
 struct CredentialRow {
@@ -54,6 +56,7 @@ struct CredentialRow {
   Bytes secret;
   std::int64_t created = 0;
   std::int64_t changed = 0;
+  bool operator==(const CredentialRow&) const = default;
 };
 
 /// A policy that counts (schemas/vault.sql).
@@ -72,6 +75,7 @@ struct Snapshot {
   std::vector<CredentialRow> credentials;
   std::vector<std::string> revoked_agents;
   std::vector<PolicyRow> policies;
+  bool operator==(const Snapshot&) const = default;
 };
 
 /// Something to take away that waits for whoever can open the vault.
@@ -99,7 +103,8 @@ class Database {
 
   void write_vault(const VaultRow& vault);
   /// Writes the snapshot's stage whole, replacing the one of the same epoch. In the same transaction the intents that
-  /// it answers go, and where its policies are news to running sessions, that is noted.
+  /// it answers go, and where its policies are news to running sessions, that is noted. Throws Error(integrity) when
+  /// the database holds something else afterwards.
   void write_stage(const Snapshot& snapshot, const std::vector<Intent>& answered = {}, bool news = false);
   /// Makes the pending stage the current one, under its new MAC, and deletes what it replaces.
   void promote(const Bytes& mac);

@@ -74,6 +74,38 @@ class VaultTest(SystemTest):
             database.execute("CREATE TRIGGER t BEFORE UPDATE ON stage BEGIN SELECT RAISE(IGNORE); END")
         self.refused(vault.run("list"), 6, "changed by something other than agentvault", "copy of vault.db")
 
+    def test_no_other_schema_than_its_own_is_worked_with(self):
+        vault = self.vault()
+        self.ok(vault.add("openai"))
+        file = vault.path / "vault.db"
+        good = file.read_bytes()
+        trigger = "CREATE TRIGGER t BEFORE INSERT ON {} BEGIN SELECT RAISE(IGNORE); END"
+        row = "INSERT INTO sqlite_schema VALUES ({}, 't', '{}', 0, '" + trigger + "')"
+        changes = [[trigger.format(table)] for table in ("intent", "stage", "revocation", "credential")]
+        # SQLite goes by the text, whatever the type says.
+        changes += [["PRAGMA writable_schema = ON", row.format(kind, table, table)] for kind in ("'Trigger'", "x'74726967676572'", "'table'") for table in ("intent", "revocation")]
+        changes += [["CREATE VIEW v AS SELECT 1"], ["CREATE TABLE other (a)"], ["CREATE INDEX i ON stage (mac)"], ["ANALYZE"],
+                    ["ALTER TABLE stage ADD COLUMN more TEXT"],
+                    ["PRAGMA writable_schema = ON", "UPDATE sqlite_schema SET sql = replace(sql, 'CHECK (only_row = 1)', '') WHERE name = 'vault'"],
+                    ["PRAGMA writable_schema = ON", "UPDATE sqlite_schema SET sql = replace(sql, 'ON DELETE CASCADE', '') WHERE name = 'revocation'"]]
+        for change in changes:
+            for path in vault.path.glob("vault.db-*"):
+                path.unlink()
+            file.write_bytes(good)
+            database = sqlite3.connect(file)
+            for statement in change:
+                database.execute(statement)
+            database.commit()
+            database.close()
+            for words in (["list"], ["exec", "--", "true"], ["rotate"]):
+                self.assertEqual(vault.run(*words).code, 6, (change, words))
+            result = vault.run("revoke", "--all")
+            self.assertEqual(result.code, 6, (change, result))
+        for path in vault.path.glob("vault.db-*"):
+            path.unlink()
+        file.write_bytes(good)
+        self.ok(vault.run("exec", "-q", "--", "true"))
+
     def test_what_the_database_says_cannot_steer_the_terminal(self):
         vault = self.vault()
         with sqlite3.connect(vault.path / "vault.db") as database:
