@@ -198,6 +198,8 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   auto* apply = policy->add_subcommand("apply", "make a file the vault's own policy, for every folder");
   apply->add_option("file", a.file, "the file");
   apply->add_flag("--remove", a.remove, "take the applied policy out again");
+  apply->add_flag("--readmit", a.readmit, "lift the revocation of the agents that it names")
+      ->excludes("--remove");
   define_pin_file(apply, a);
 
   auto* trust = policy->add_subcommand("trust", "let a project's agentvault.toml count, as it is now");
@@ -205,6 +207,8 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   trust->add_option("--agent", a.agent_name, "only for this agent (default: all that the file names)")
       ->check(not_empty);
   trust->add_flag("--remove", a.remove, "let it count no longer");
+  trust->add_flag("--readmit", a.readmit, "lift the revocation of the agents that it is trusted for")
+      ->excludes("--remove");
   define_pin_file(trust, a);
 
   auto* show = policy->add_subcommand("show", "show what counts in this folder");

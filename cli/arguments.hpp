@@ -85,6 +85,7 @@ struct Arguments {
 
   // policy
   bool remove = false;
+  bool readmit = false;
   std::string body_file;
   std::string content_type;
   std::vector<std::string> headers;

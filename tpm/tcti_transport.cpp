@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <tss2/tss2_tcti.h>
 #include <tss2/tss2_tcti_cmd.h>
@@ -11,6 +12,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <functional>
+#include <future>
+#include <memory>
+#include <thread>
 #include <vector>
 
 #include "base/error.hpp"
@@ -21,48 +26,89 @@ namespace agentvault::tpm {
 namespace {
 
 constexpr std::chrono::seconds kLockPatience{10};
+constexpr std::chrono::seconds kPatience{30};  // for one command; the slowest that we send take a few
 
+/// One TCTI of tpm2-tss, with what it works on.
+struct Tcti {
+  std::vector<std::uint8_t> memory;
+  Bytes command;
+  Bytes response;
+  std::size_t size = 0;  // of the response
+
+  Tcti() = default;
+  ~Tcti() {
+    if (!memory.empty()) Tss2_Tcti_Finalize(context());
+  }
+  Tcti(const Tcti&) = delete;
+  Tcti& operator=(const Tcti&) = delete;
+  TSS2_TCTI_CONTEXT* context() { return reinterpret_cast<TSS2_TCTI_CONTEXT*>(memory.data()); }
+};
+
+/// No TCTI can be told how long all of a response may take: it works on a thread of its own, which is given up on when
+/// it takes too long. What the thread works on lives as long as it does.
 class TctiTransport final : public Transport {
  public:
-  TctiTransport(TSS2_TCTI_INIT_FUNC init, const std::string& configuration, const std::string& what) : what_(what) {
-    std::size_t size = 0;
-    TSS2_RC rc = init(nullptr, &size, configuration.c_str());
-    if (rc == TSS2_RC_SUCCESS) {
-      memory_.resize(size);
-      rc = init(context(), &size, configuration.c_str());
-    }
-    if (rc != TSS2_RC_SUCCESS) {
-      memory_.clear();
-      throw Error(ErrorKind::tpm, "cannot reach the " + what_, "is it running, and is the path right?");
-    }
+  TctiTransport(TSS2_TCTI_INIT_FUNC init, const std::string& configuration, const std::string& what)
+      : what_(what), tcti_(std::make_shared<Tcti>()) {
+    const auto rc = within_patience([tcti = tcti_, init, configuration] {
+      std::size_t size = 0;
+      TSS2_RC result = init(nullptr, &size, configuration.c_str());
+      if (result != TSS2_RC_SUCCESS) return result;
+      tcti->memory.resize(size);
+      result = init(tcti->context(), &size, configuration.c_str());
+      if (result != TSS2_RC_SUCCESS) tcti->memory.clear();
+      return result;
+    });
+    if (rc == TSS2_RC_SUCCESS) return;
+    throw Error(ErrorKind::tpm, "cannot reach the " + what_, "is it running, and is the path right?");
   }
-  ~TctiTransport() override {
-    if (!memory_.empty()) Tss2_Tcti_Finalize(context());
-  }
-  TctiTransport(const TctiTransport&) = delete;
-  TctiTransport& operator=(const TctiTransport&) = delete;
 
   Bytes exchange(ByteView command) override {
-    if (Tss2_Tcti_Transmit(context(), command.size(), command.data()) != TSS2_RC_SUCCESS) fail("sending to");
-    Bytes response(kMaxMessage);
-    std::size_t size = response.size();
-    if (Tss2_Tcti_Receive(context(), &size, response.data(), TSS2_TCTI_TIMEOUT_BLOCK) != TSS2_RC_SUCCESS) {
-      fail("receiving from");
-    }
+    tcti_->command.assign(command.begin(), command.end());
+    tcti_->response.resize(kMaxMessage);
+    const auto rc = within_patience([tcti = tcti_] {
+      const auto& sent = tcti->command;
+      const TSS2_RC result = Tss2_Tcti_Transmit(tcti->context(), sent.size(), sent.data());
+      if (result != TSS2_RC_SUCCESS) return result;
+      tcti->size = tcti->response.size();
+      return Tss2_Tcti_Receive(tcti->context(), &tcti->size, tcti->response.data(), TSS2_TCTI_TIMEOUT_BLOCK);
+    });
     // What the transport claims to have written is as untrusted as the bytes.
-    if (size > response.size()) fail("receiving from");
-    response.resize(size);
-    return response;
+    if (rc != TSS2_RC_SUCCESS || tcti_->size > tcti_->response.size()) {
+      throw Error(ErrorKind::tpm, "talking to the " + what_ + " failed", "is it still running?");
+    }
+    tcti_->response.resize(tcti_->size);
+    return std::move(tcti_->response);
   }
 
  private:
-  TSS2_TCTI_CONTEXT* context() { return reinterpret_cast<TSS2_TCTI_CONTEXT*>(memory_.data()); }
-  [[noreturn]] void fail(const std::string& doing) const {
-    throw Error(ErrorKind::tpm, doing + " the " + what_ + " failed", "is it still running?");
+  TSS2_RC within_patience(std::function<TSS2_RC()> work) {
+    if (silent_) give_up();
+    std::packaged_task<TSS2_RC()> task([work = std::move(work)] {
+      sigset_t all;  // whoever is gone on the other side is an error, no signal
+      ::sigfillset(&all);
+      ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
+      return work();
+    });
+    auto result = task.get_future();
+    std::thread worker(std::move(task));
+    if (result.wait_for(kPatience) != std::future_status::ready) {
+      worker.detach();
+      silent_ = true;
+      give_up();
+    }
+    worker.join();
+    return result.get();
+  }
+  [[noreturn]] void give_up() const {
+    throw Error(ErrorKind::tpm,
+                "the " + what_ + " has not answered for " + std::to_string(kPatience.count()) + " seconds",
+                "does another program hold it up? After a restart of the machine it should answer");
   }
 
   std::string what_;
-  std::vector<std::uint8_t> memory_;
+  std::shared_ptr<Tcti> tcti_;
+  bool silent_ = false;  // it was given up on
 };
 
 /// tcti-device reports every failure alike: open it once ourselves to tell which it is.

@@ -44,11 +44,21 @@ void remark_on_unknown_credentials(const policy::Document& document, const std::
   }
 }
 
-/// The barrier, and then the sessions.
+/// The barrier, and then the sessions. Of `agents`, those that are revoked stay so unless the person said otherwise:
+/// whoever tightens a policy after an incident wants nobody back.
 void store_policies(const Arguments& a, keys::Vault& vault, std::vector<store::PolicyRow> policies,
                     const std::vector<std::string>& agents) {
-  vault.set_policies(std::move(policies), agents);
+  std::vector<std::string> revoked;
+  for (const auto& agent : agents) {
+    if (vault.is_revoked(agent)) revoked.push_back(agent);
+  }
+  vault.set_policies(std::move(policies), a.readmit ? revoked : std::vector<std::string>());
   report_barrier(vault);
+  for (const auto& agent : revoked) {
+    note("the agent " + agent + (a.readmit ? " may start sessions again"
+                                           : " stays revoked; \"agentvault revoke --agent " + agent +
+                                                 " --lift\" readmits it"));
+  }
   for (const auto& name : session::announce_policies(vault, a.paths_of_vault())) {
     note("session " + name + " did not answer and was killed");
   }

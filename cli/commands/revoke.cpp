@@ -97,18 +97,34 @@ void move_the_tpm_on(const Arguments& a, const store::Intent& intent) {
   }
 }
 
+/// In the database, or in the room that is reserved for when it takes nothing. What went wrong, else.
+std::optional<Error> write_down(const keys::VaultPaths& paths, const store::Intent& intent) {
+  try {
+    store::Database::open(paths.database()).write_intent(intent);
+    return std::nullopt;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::failed) return error;
+    try {
+      store::Database::reserved_beside(paths.database()).add(intent);
+      return std::nullopt;
+    } catch (const Error&) {
+      return error;
+    }
+  }
+}
+
 /// Written first, where it can be: a session that begins meanwhile either is found below, or finds this.
 void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
   const auto paths = a.paths_of_vault();
   paths.check_directory();
-  std::optional<Error> not_written;
-  try {
-    store::Database::open(paths.database()).write_intent(intent);
-  } catch (const Error& error) {
-    not_written = error;  // a broken database must not keep sessions alive
+  const auto not_written = write_down(paths, intent);
+  stop_sessions(paths, intent.subject);  // a broken database must not keep sessions alive
+  if (not_written) {
+    throw Error(not_written->kind(),
+                (intent.subject.empty() ? std::string("all") : "its") +
+                    " sessions are stopped, but nothing is revoked: " + not_written->what(),
+                not_written->hint() + "; then run this again");
   }
-  stop_sessions(paths, intent.subject);
-  if (not_written) throw *not_written;
   move_the_tpm_on(a, intent);
 }
 

@@ -238,7 +238,8 @@ void remove_intents(SQLite::Database& database, const std::vector<Intent>& answe
 
 }  // namespace
 
-Database::Database(std::unique_ptr<SQLite::Database> database) : database_(std::move(database)) {}
+Database::Database(std::unique_ptr<SQLite::Database> database, const std::filesystem::path& file)
+    : database_(std::move(database)), reserved_(reserved_beside(file)) {}
 Database::Database(Database&&) noexcept = default;
 Database::~Database() {
   const WithInstalledGroup raised;
@@ -253,8 +254,13 @@ Database Database::create(const std::filesystem::path& file) {
     SQLite::Transaction transaction(*database);
     make_schema(*database);
     transaction.commit();
-    return Database(std::move(database));
+    reserved_beside(file).reserve();
+    return Database(std::move(database), file);
   });
+}
+
+ReservedIntents Database::reserved_beside(const std::filesystem::path& file) {
+  return ReservedIntents(std::filesystem::path(file).replace_filename("revocations"));
 }
 
 Database Database::open(const std::filesystem::path& file) {
@@ -267,7 +273,7 @@ Database Database::open(const std::filesystem::path& file) {
     auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | no_links());
     configure(*database);
     check_schema(*database);
-    return Database(std::move(database));
+    return Database(std::move(database), file);
   });
 }
 
@@ -320,6 +326,7 @@ void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& 
   });
   // Nothing is built on what was not kept: no counter moves for it.
   if (!(newest() == snapshot)) not_kept();
+  reserved_.remove(answered);
 }
 
 void Database::promote(const Bytes& mac) {
@@ -359,6 +366,7 @@ std::vector<Intent> Database::intents() {
       const bool rotate = query.getColumn(0).getString() == kind_text(Intent::Kind::rotate);
       found.push_back({rotate ? Intent::Kind::rotate : Intent::Kind::revoke_agent, query.getColumn(1).getString()});
     }
+    for (const auto& intent : reserved_.all()) found.push_back(intent);
     return found;
   });
 }
@@ -378,6 +386,7 @@ void Database::write_intent(const Intent& intent) {
 
 void Database::delete_intents(const std::vector<Intent>& answered) {
   guarded([&] { remove_intents(*database_, answered); });
+  reserved_.remove(answered);
 }
 
 void Database::mark_backed_up(const std::vector<CredentialRow>& rows) {

@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "store/intent.hpp"
+#include "store/reserved_intents.hpp"
 
 namespace SQLite {
 class Database;
@@ -78,13 +80,6 @@ struct Snapshot {
   bool operator==(const Snapshot&) const = default;
 };
 
-/// Something to take away that waits for whoever can open the vault.
-struct Intent {
-  enum class Kind { revoke_agent, rotate };
-  Kind kind = Kind::rotate;
-  std::string subject;
-};
-
 class Database {
  public:
   /// Makes the file and its tables. Throws when there is one.
@@ -92,6 +87,9 @@ class Database {
   /// Throws Error(not_found) without a file, Error(integrity) for one that is damaged, and Error(failed) for a schema
   /// newer than this program knows.
   static Database open(const std::filesystem::path& file);
+
+  /// Of the database in this file, whether or not it can be opened.
+  static ReservedIntents reserved_beside(const std::filesystem::path& file);
 
   Database(Database&&) noexcept;
   ~Database();
@@ -114,7 +112,7 @@ class Database {
   /// They have heard of what this stage holds.
   void clear_news(const StageRow& stage);
 
-  /// At most 1000 of those that wait.
+  /// At most 1000 of those that wait in the tables, and those in reserve.
   std::vector<Intent> intents();
   void write_intent(const Intent& intent);
   void delete_intents(const std::vector<Intent>& answered);
@@ -124,9 +122,10 @@ class Database {
   bool is_backed_up(const CredentialRow& row);
 
  private:
-  explicit Database(std::unique_ptr<SQLite::Database> database);
+  Database(std::unique_ptr<SQLite::Database> database, const std::filesystem::path& file);
   Snapshot read(bool newest);
   std::unique_ptr<SQLite::Database> database_;
+  ReservedIntents reserved_;
 };
 
 }  // namespace agentvault::store

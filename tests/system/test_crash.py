@@ -79,10 +79,7 @@ class DiskTest(SystemTest):
             self.skipTest("SKIPPED: cannot mount a tmpfs here")
         self.addCleanup(subprocess.run, ["umount", "-l", self.disk])
 
-    def test_a_full_disk_loses_nothing_and_says_so(self):
-        vault = Vault(self.disk)
-        self.ok(vault.init())
-        self.ok(vault.add("keep", "--provider", "openai"))
+    def fill(self):
         filler = self.disk / "filler"
         with open(filler, "wb", buffering=0) as file:
             try:
@@ -90,6 +87,45 @@ class DiskTest(SystemTest):
                     file.write(b"x" * 4096)
             except OSError:
                 pass
+        return filler
+
+    def test_what_is_revoked_on_a_full_disk_stays_revoked(self):
+        for target, keeps in (("--agent=default", True), ("--all", False)):
+            vault = Vault(self.disk / target.strip("-").split("=")[0])
+            vault.path.parent.mkdir()
+            self.ok(vault.init())
+            self.ok(vault.add("openai"))
+            session = self.session(vault)
+            filler = self.fill()
+            result = vault.run("revoke", target)
+            self.refused(result, 1, "sessions are stopped, but older copies of the vault still open", "is the disk full")
+            self.assert_error(session.request("GET", "/openai/x"), 401, "session_revoked")
+            self.assertNotEqual(vault.run("exec", "--", "true").code, 0)
+            filler.unlink()
+            if keeps:
+                self.refused(vault.run("exec", "--", "true"), 4, "is revoked", "--lift")
+            else:
+                self.ok(vault.run("exec", "-q", "--", "true"))
+                self.assertEqual(json.loads(vault.run("status", "--json").out)["generation"], 2)
+            self.assertEqual((vault.path / "revocations").read_bytes(), bytes(4096))
+
+    def test_where_nothing_can_be_written_sessions_are_stopped_all_the_same(self):
+        vault = Vault(self.disk)
+        self.ok(vault.init())
+        self.ok(vault.add("openai"))
+        session = self.session(vault)
+        result = subprocess.run(["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *map(str, vault.argv("revoke", "--all"))], env=vault.environment, capture_output=True, text=True)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertIn("all sessions are stopped, but nothing is revoked", result.stderr)
+        self.assertIn("then run this again", result.stderr)
+        self.assert_error(session.request("GET", "/openai/x"), 401, "session_revoked")
+        self.ok(vault.run("revoke", "--all"))
+
+    def test_a_full_disk_loses_nothing_and_says_so(self):
+        vault = Vault(self.disk)
+        self.ok(vault.init())
+        self.ok(vault.add("keep", "--provider", "openai"))
+        filler = self.fill()
         for words in (["add", "more", "--url", "https://h.example", "--stdin"], ["add", "keep", "--replace", "--stdin"], ["remove", "keep"]):
             result = vault.run(*words, stdin=KEY)
             self.assertNotEqual(result.code, 0)

@@ -4,9 +4,10 @@ import os
 import pathlib
 import shutil
 import sqlite3
+import subprocess
 import sys
 
-from harness import KEY, PROGRAM, Swtpm, SystemTest, Vault, main, run_on_terminal
+from harness import KEY, LIMIT, PROGRAM, Swtpm, SystemTest, Vault, main, run_on_terminal
 from tpm_meddler import TpmMeddler
 from raw_tpm import FIRST_INDEX, STORAGE_ROOT, RawTpm
 
@@ -358,6 +359,22 @@ class EventTest(SystemTest):
         result = vault.run("--tpm", meddler.name, *EXEC)
         self.assertIn(result.code, (6, 7), result)
         self.assertNotIn(0x15E, meddler.codes)  # it never came to unsealing
+
+    def test_a_tpm_that_never_answers_is_given_up_on(self):
+        commands = (["exec", "-q", "--", "true"], ["rotate"], ["revoke", "--all"], ["doctor", "--probe", "openai"])
+        running = []
+        for number, words in enumerate(commands):
+            vault = Vault(self.folder / f"v{number}", self.tpm.name)
+            vault.path.parent.mkdir(exist_ok=True)
+            self.ok(vault.init())
+            self.ok(vault.add("openai"))
+            running.append((vault, words))
+        running = [subprocess.Popen(vault.argv("--tpm", self.proxy("hang=176"), *words), env=vault.environment, stderr=subprocess.PIPE, text=True) for vault, words in running]
+        for process, words in zip(running, commands):
+            _, err = process.communicate(timeout=LIMIT)
+            self.assertEqual(process.returncode, 7, (words, err))
+            self.assertIn("has not answered for 30 seconds", err)
+            self.assertEqual("all sessions are stopped" in err, words[0] == "revoke")
 
     def test_corrupted_responses_change_nothing(self):
         vault = self.filled()

@@ -546,7 +546,7 @@ class LiveTest(PolicyTest):
         self.assert_allowed(s, "/a/x")
         self.assert_denied(s, "/b/x")
 
-    def test_revoking_an_agent_stops_its_sessions_only_and_a_policy_readmits_it(self):
+    def test_revoking_an_agent_stops_its_sessions_only_and_lasts_until_it_is_lifted(self):
         text = ALLOW_A + "\n[agents.reader]\n"
         self.trust(text)
         reader, other = self.session_in(self.project, "--agent", "reader"), self.session_in(self.project)
@@ -554,8 +554,17 @@ class LiveTest(PolicyTest):
         self.assert_error(reader.request("GET", "/api/a/x"), 401, "session_revoked")
         self.assert_allowed(other, "/a/x")
         self.refused(self.in_project("exec", "--agent", "reader", "--", "true"), 4, "the agent reader is revoked")
-        self.trust(text)
-        self.ok(self.in_project("exec", "--agent", "reader", "--", "true"))
+        file = self.folder / "vaults.toml"
+        file.write_text(text)
+        for words in (["trust"], ["apply", file]):
+            done = self.ok(self.in_project("policy", *words))
+            self.assertIn("the agent reader stays revoked; \"agentvault revoke --agent reader --lift\"", done.err)
+            self.assertNotIn("agent default", done.err)
+            self.refused(self.in_project("exec", "--agent", "reader", "--", "true"), 4, "the agent reader is revoked")
+        for words in (["trust"], ["apply", file]):
+            self.assertIn("the agent reader may start sessions again", self.ok(self.in_project("policy", *words, "--readmit")).err)
+            self.ok(self.in_project("exec", "--agent", "reader", "--", "true"))
+            self.ok(self.v.run("revoke", "--agent", "reader"))
 
 
 class CompareTest(PolicyTest):

@@ -1,6 +1,6 @@
 """Sits between the program and a TPM as `--tpm cmd:...`: passes commands to a swtpm socket, and can watch or meddle.
 
-usage: tpm_proxy.py SOCKET [log=FILE] [fail=CODE:HEX] [die=CODE] [flip=CODE]   (command codes and response codes in hexadecimal)
+usage: tpm_proxy.py SOCKET [log=FILE] [fail=CODE:HEX] [die=CODE] [flip=CODE] [hang=CODE]   (command codes and response codes in hexadecimal)
 """
 import socket
 import sys
@@ -25,6 +25,9 @@ def main():
             if "log" in options:
                 with open(options["log"], "a") as log:
                     log.write(f"{code:x}\n")
+            if "hang" in options and code == int(options["hang"], 16):
+                sys.stdin.buffer.read()  # until whoever asked is gone
+                sys.exit(0)
             if "die" in options and code == int(options["die"], 16):
                 sys.exit(1)
             if code == int(fail_code, 16):
