@@ -1,6 +1,7 @@
 """Killed at any instant, a command leaves a vault that opens and has lost nothing that was acknowledged."""
 import json
 import os
+import shutil
 import random
 import signal
 import subprocess
@@ -108,6 +109,8 @@ class DiskTest(SystemTest):
                 self.ok(vault.run("exec", "-q", "--", "true"))
                 self.assertEqual(json.loads(vault.run("status", "--json").out)["generation"], 2)
             self.assertEqual((vault.path / "revocations").read_bytes(), bytes(4096))
+            session.stop()
+            shutil.rmtree(vault.path)
 
     def test_where_nothing_can_be_written_sessions_are_stopped_all_the_same(self):
         vault = Vault(self.disk)
