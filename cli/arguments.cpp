@@ -142,6 +142,9 @@ void define_session_commands(CLI::App& app, Arguments& a) {
       ->delimiter(',');
   exec->add_option("--share", a.share, "PATH,...: hidden files, folders or sockets that the agent may see")
       ->delimiter(',');
+  exec->add_option("--keep", a.keep, "VAR,...: variables that look like keys, and that the agent gets all the same")
+      ->delimiter(',')
+      ->type_name("VAR,...");
   exec->add_option("--publish", a.publish, "PORT,...: servers of the agent that this machine may reach")
       ->delimiter(',');
   exec->add_option("--reach", a.reach, "[HOST:]PORT,...: services of this machine or network that the agent may reach")

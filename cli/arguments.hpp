@@ -63,6 +63,7 @@ struct Arguments {
   std::optional<std::string> isolation;
   std::vector<std::string> write;
   std::vector<std::string> share;
+  std::vector<std::string> keep;
   std::vector<std::string> reach;
   std::vector<std::uint16_t> publish;
   std::optional<std::string> egress;

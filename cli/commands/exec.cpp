@@ -61,6 +61,7 @@ session::ExecRequest make_request(const Arguments& a) {
   request.isolation = a.isolation.value_or("");
   for (const auto& path : a.write) request.writes.emplace_back(path);
   for (const auto& path : a.share) request.shares.emplace_back(path);
+  request.keeps = a.keep;
   for (const auto& text : a.reach) request.reaches.push_back(reached(text));
   request.ttl = duration(a.ttl);
   request.max_lifetime = duration(a.max_lifetime);
@@ -77,7 +78,7 @@ session::ExecRequest make_request(const Arguments& a) {
 /// Inside a session: what is there is handed on, in part.
 int run_inside(const Arguments& a) {
   const bool of_outer = a.isolation || a.egress || !a.write.empty() || !a.share.empty() || !a.reach.empty() ||
-                        !a.publish.empty() || !a.ttl.empty() || !a.plan.empty();
+                        !a.publish.empty() || !a.keep.empty() || !a.ttl.empty() || !a.plan.empty();
   if (of_outer) {
     throw Error(
         ErrorKind::usage, "isolation, egress and plan are those of the session that this runs in",

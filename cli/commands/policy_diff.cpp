@@ -169,6 +169,7 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   }
   compare_list(name, "write", old.writes, fresh.writes, records);
   compare_list(name, "share", old.shares, fresh.shares, records);
+  compare_list(name, "keep", old.keeps, fresh.keeps, records);
   compare_list(name, "reach", texts(old.reaches), texts(fresh.reaches), records);
   std::vector<std::string> was_published, is_published;
   for (const auto port : old.publishes) was_published.push_back(std::to_string(port));

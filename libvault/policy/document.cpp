@@ -291,6 +291,7 @@ void read_isolation(StrictTable& table, AgentPolicy& agent) {
   }
   agent.writes = table.texts("write");
   agent.shares = table.texts("share");
+  agent.keeps = table.texts("keep");
   for (const auto& text : table.texts("reach")) {
     auto reach = parse_reach(text);
     if (!reach) table.refuse("reach", "not a port: write \"5432\" or \"db.internal:5432\"");

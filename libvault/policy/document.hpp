@@ -30,6 +30,7 @@ struct AgentPolicy {
   std::optional<Egress> egress;
   std::vector<std::string> writes;
   std::vector<std::string> shares;
+  std::vector<std::string> keeps;  // variables that the agent gets although they look like keys
   std::vector<net::Authority> reaches;
   std::vector<std::uint16_t> publishes;
   std::optional<std::chrono::seconds> approval_timeout;

@@ -6,6 +6,8 @@
 #include "base/encoding.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "session/key_variables.hpp"
+#include "session/key_variables.hpp"
 
 namespace agentvault::session {
 namespace {
@@ -169,6 +171,11 @@ Environment build_environment(const EnvironmentRequest& request) {
     }
     if (request.holds_secret(entry)) {
       out.removed.push_back(name);
+      continue;
+    }
+    const bool kept = std::find(request.kept.begin(), request.kept.end(), name) != request.kept.end();
+    if (!kept && holds_a_key(name, std::string_view(entry).substr(std::min(name.size() + 1, entry.size())))) {
+      out.held_back.push_back(name);
       continue;
     }
     out.entries.push_back(entry);

@@ -25,11 +25,13 @@ struct EnvironmentRequest {
   std::string proxy_token;
   /// Whether a value holds a granted secret: such a variable is taken out, whatever its name.
   std::function<bool(std::string_view value)> holds_secret;
+  std::vector<std::string> kept;  // names that are passed on although they look like keys
 };
 
 struct Environment {
   std::vector<std::string> entries;
-  std::vector<std::string> removed;  // names of variables that held a granted secret
+  std::vector<std::string> removed;    // names of variables that held a granted secret
+  std::vector<std::string> held_back;  // names of others that look like keys
 };
 
 /// Throws Error(usage) when two credentials claim one variable.

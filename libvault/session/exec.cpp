@@ -68,7 +68,7 @@ std::optional<net::OuterProxy> outer_proxy() {
   return net::OuterProxy::from_environment([](const char* name) { return std::getenv(name); });
 }
 
-Environment environment_for(const ExecRequest& request, std::chrono::seconds lifetime, broker::SessionState& state,
+Environment environment_for(const ExecRequest& request, const Terms& terms, broker::SessionState& state,
                             const broker::Broker& broker, const ClientFiles& files, const token::Token& proxy_token) {
   EnvironmentRequest wanted;
   wanted.inherited = request.environment;
@@ -78,11 +78,17 @@ Environment environment_for(const ExecRequest& request, std::chrono::seconds lif
   wanted.tokenless_proxy_port = broker.tokenless_proxy_port();
   wanted.session = hex(state.id());
   wanted.files = &files;
-  wanted.mint = [&](const std::string& name) { return encode(mint(state, {token::Credential{name}}, lifetime)); };
-  wanted.widest_token = encode(mint(state, {}, lifetime));
+  wanted.mint = [&](const std::string& name) { return encode(mint(state, {token::Credential{name}}, terms.max_lifetime)); };
+  wanted.widest_token = encode(mint(state, {}, terms.max_lifetime));
   wanted.proxy_token = encode(proxy_token);
   wanted.holds_secret = [&](std::string_view value) { return broker.holds_secret(value); };
+  wanted.kept = terms.keeps;
   return build_environment(wanted);
+}
+
+std::string held_back_line(const std::vector<std::string>& names) {
+  return join(names, ", ") + (names.size() == 1 ? " looks like a key and is" : " look like keys and are") +
+         " not passed on (--keep " + names.front() + " does; \"agentvault add\" stores it)";
 }
 
 /// Of a system-wide installation the agent does not even reach the folder that the vault's is in.
@@ -329,10 +335,11 @@ int run_exec(ExecRequest request) {
   const auto [folder, stem] = place_of_client_files(request, level, registration.name(), apart);
   ClientFiles files(folder, stem, ca, [&](const char* name) { return variable(request.environment, name); });
   if (level != sandbox::Level::strict) files.write();
-  const Environment environment = environment_for(request, terms.max_lifetime, state, broker, files, proxy_token);
+  const Environment environment = environment_for(request, terms, state, broker, files, proxy_token);
   for (const auto& name : environment.removed) {
     log::warning(name + " held a granted key: it is not passed on");
   }
+  if (!environment.held_back.empty() && !request.quiet) log::warning(held_back_line(environment.held_back));
 
   // Without a network of its own, a server of the agent is on this machine's anyway.
   Publisher publisher(reactor, *isolation.cell,

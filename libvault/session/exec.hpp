@@ -23,6 +23,7 @@ struct ExecRequest {
   std::string isolation;
   std::vector<std::filesystem::path> writes;  // files and folders that the agent may change besides
   std::vector<std::filesystem::path> shares;  // hidden ones that it may see
+  std::vector<std::string> keeps;             // variables that it gets although they look like keys
   /// At Level::strict: hosts outside, reached at the same port of 127.0.0.1 inside, or by name.
   std::vector<net::Authority> reaches;
   /// Ports of the agent's own servers that are reached from this machine.

@@ -44,6 +44,7 @@ Terms terms_of(const ExecRequest& request, const Governance& governance) {
               std::nullopt,
               request.writes,
               request.shares,
+              request.keeps,
               request.reaches,
               request.publishes,
               policy::kUsualTtl,
@@ -54,6 +55,7 @@ Terms terms_of(const ExecRequest& request, const Governance& governance) {
     if (isolation.empty()) isolation = agent.isolation;
     for (const auto& path : agent.writes) terms.writes.push_back(resolved(path, governance, request));
     for (const auto& path : agent.shares) terms.shares.push_back(resolved(path, governance, request));
+    terms.keeps = joined(terms.keeps, agent.keeps);
     terms.reaches = joined(terms.reaches, agent.reaches);
     terms.publishes = joined(terms.publishes, agent.publishes);
     terms.ttl = agent.ttl.value_or(terms.ttl);

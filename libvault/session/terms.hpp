@@ -19,6 +19,7 @@ struct Terms {
   std::optional<sandbox::Level> isolation;  // nothing: auto
   std::vector<std::filesystem::path> writes;
   std::vector<std::filesystem::path> shares;
+  std::vector<std::string> keeps;
   std::vector<net::Authority> reaches;
   std::vector<std::uint16_t> publishes;
   std::chrono::seconds ttl;

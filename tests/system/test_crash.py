@@ -76,7 +76,7 @@ class DiskTest(SystemTest):
             self.skipTest("SKIPPED: mounting needs root")
         self.disk = self.folder / "disk"
         self.disk.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k,mode=0755", "tmpfs", self.disk], capture_output=True).returncode != 0:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=0755", "tmpfs", self.disk], capture_output=True).returncode != 0:
             self.skipTest("SKIPPED: cannot mount a tmpfs here")
         self.addCleanup(subprocess.run, ["umount", "-l", self.disk])
 

@@ -82,6 +82,21 @@ class ExecTest(SystemTest):
         self.assertNotIn("AGENTVAULT_PIN_X", out.out)
         self.assertIn("COPY held a granted key", out.err)
 
+    def test_keys_of_others_are_passed_on_only_where_somebody_says_so(self):
+        given = {"GITHUB_TOKEN": "standin-0123456789", "DATABASE_URL": "postgres://u:standin@db/x", "PLAIN": "x"}
+        show = ("sh", "-c", "echo $GITHUB_TOKEN $DATABASE_URL $PLAIN")
+        done = self.ok(self.v.run("exec", "--", *show, env=given))
+        self.assertEqual(done.out, "x\n")
+        self.assertRegex(done.err, r"(GITHUB_TOKEN, DATABASE_URL|DATABASE_URL, GITHUB_TOKEN) look like keys and are not passed on \(--keep")
+        self.assertEqual(done.err.count("look like keys"), 1)
+        done = self.ok(self.v.run("exec", "--keep", "GITHUB_TOKEN", "--", *show, env=given))
+        self.assertEqual(done.out, "standin-0123456789 x\n")
+        self.assertIn("DATABASE_URL looks like a key", done.err)
+        policy = self.folder / "policy.toml"
+        policy.write_text('version = 1\n[agents.default]\nkeep = ["DATABASE_URL", "NONE"]\n')
+        self.ok(self.v.run("policy", "apply", policy))
+        self.assertEqual(self.ok(self.v.run("exec", "-q", "--keep", "GITHUB_TOKEN", "--", *show, env=given)).out, "standin-0123456789 postgres://u:standin@db/x x\n")
+
     def test_two_credentials_that_claim_one_variable(self):
         self.ok(self.v.add("second", "--provider", "openai"))
         result = self.v.run("exec", "--", "true")

@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <map>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "catch.hpp"
 #include "scratch.hpp"
+#include "provider/preset.hpp"
 #include "session/environment.hpp"
+#include "session/key_variables.hpp"
 
 using namespace agentvault;
 using namespace agentvault::session;
@@ -44,6 +47,47 @@ std::size_t count(const Environment& environment, const std::string& entry) {
 }
 
 }  // namespace
+
+TEST_CASE("what looks like a key of others is held back") {
+  const auto presets = provider::Presets::load("");
+  for (const auto& preset : presets.list()) {
+    for (const auto& name : preset.binding.env) {
+      INFO(name);
+      CHECK(holds_a_key(name, "0123456789"));
+    }
+  }
+  for (const auto& [name, value] : std::map<std::string, std::string>{
+           {"AWS_SECRET_ACCESS_KEY", "standin-0123456789"},
+           {"DATABASE_URL", "postgres://u:standin@db/x"},
+           {"REDIS", "redis://:standin@cache:6379/0"},
+           {"PGPASSWORD", "pw"},
+           {"DB_PASS", "x"},
+           {"WHATEVER", "ghp_standin0standin0standin0"},
+           {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
+           {"SENTRY_DSN", "https://standin@o1.ingest.example/1"}}) {
+    INFO(name);
+    CHECK(holds_a_key(name, value));
+  }
+  for (const auto& [name, value] : std::map<std::string, std::string>{
+           {"PATH", "/usr/bin:/bin"},
+           {"GPG_KEY", "0123456789ABCDEF0123456789ABCDEF01234567"},
+           {"SSH_KEY", "/home/u/.ssh/id_ed25519"},
+           {"MAX_TOKEN", "4096"},
+           {"CLAUDE_CODE_MAX_OUTPUT_TOKENS", "32000000"},
+           {"STRIPE_PUBLISHABLE_KEY", "pk_test_0123456789012345"},
+           {"HOMEPAGE", "https://example.org/a:b@c"},
+           {"REMOTE", "https://u@example.org/x"},
+           {"GIT_AUTHOR_NAME", "sk-"},
+           {"LESSKEY", "0123456789"},
+           {"API_TOKEN", ""}}) {
+    INFO(name);
+    CHECK_FALSE(holds_a_key(name, value));
+  }
+  const auto out = build({"GITHUB_TOKEN=0123456789", "PGPASSWORD=x", "PATH=/bin"}, {});
+  CHECK(out.held_back == std::vector<std::string>{"GITHUB_TOKEN", "PGPASSWORD"});
+  CHECK(count(out, "GITHUB_TOKEN=0123456789") == 0);
+  CHECK(count(out, "PATH=/bin") == 1);
+}
 
 TEST_CASE("the child gets tokens and URLs in place of keys") {
   std::vector<broker::Grant> grants;
