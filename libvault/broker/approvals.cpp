@@ -49,6 +49,7 @@ Question question_of(const Request& request, const std::string& rule, std::chron
   for (const auto& field : fields.list()) {
     if (!equal_ignoring_case(field.name, "host")) question.headers.push_back(field.name + ": " + field.value);
   }
+  if (request.websocket) question.headers.emplace_back("Upgrade: websocket");
   question.asked = unix_now();
   question.until = question.asked + patience.count();
   return question;

@@ -1,5 +1,7 @@
 #include "broker/client_connection.hpp"
 
+#include <utility>
+
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "broker/stages.hpp"
@@ -8,6 +10,7 @@ namespace agentvault::broker {
 namespace {
 
 constexpr std::chrono::minutes kIdleTimeout{5};
+constexpr std::chrono::seconds kHeadTimeout{30};  // from its first byte to its last
 constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
@@ -15,6 +18,10 @@ constexpr std::size_t kMaxBuffered = 256 * 1024;
 constexpr std::size_t kMostCollected = std::size_t{32} << 20;  // by all connections together
 constexpr char kTlsHandshake = 0x16;                           // first byte of a TLS connection (RFC 8446, section 5.1)
 constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
+
+Refusal malformed_body() {
+  return {400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"};
+}
 
 }  // namespace
 
@@ -46,8 +53,9 @@ ClientConnection::~ClientConnection() {
 
 /// Only waiting for a head, and for the last bytes to leave, is bounded here: an exchange bounds itself.
 void ClientConnection::arm_timer() {
-  const std::chrono::milliseconds limit =
-      state_ == State::closing ? std::chrono::milliseconds(kLingerTimeout) : std::chrono::milliseconds(kIdleTimeout);
+  std::chrono::milliseconds limit = kIdleTimeout;
+  if (state_ == State::closing) limit = kLingerTimeout;
+  if (state_ == State::head && head_begun_) limit = kHeadTimeout;
   timer_.set(limit, [this] {
     // A slow reader still has its answer coming.
     const bool reading = state_ == State::closing && !stream_->everything_sent() && ++lingered_ < kMaxLingers;
@@ -177,7 +185,11 @@ bool ClientConnection::read_head() {
   const std::string_view rest = std::string_view(in_).substr(used_);
   if (rest.empty()) return false;
   auto parsed = http::parse_request_head(rest);
-  if (std::holds_alternative<http::Incomplete>(parsed)) return false;
+  if (std::holds_alternative<http::Incomplete>(parsed)) {
+    if (!std::exchange(head_begun_, true)) arm_timer();
+    return false;
+  }
+  head_begun_ = false;
   if (const auto* bad = std::get_if<http::Malformed>(&parsed)) {
     is_head_ = false;
     Request unreadable;
@@ -207,6 +219,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   request_.number = context_.session.next_request();
   request_.head = std::move(head);
   auto refusal = admission_.route(request_);
+  if (!refusal) refusal = judge_body_so_far();
   if (refusal || !request_.has_body()) return admit(std::move(refusal));
   most_collected_ = admission_.wanted_body(request_);
   const auto& framing = request_.head.framing;
@@ -222,6 +235,15 @@ void ClientConnection::begin_request(http::RequestHead head) {
   process_soon();
 }
 
+/// Of what came with the head: nothing goes out for a body that is seen to be malformed.
+std::optional<Refusal> ClientConnection::judge_body_so_far() const {
+  if (request_.head.framing.kind != http::Framing::Kind::chunked) return std::nullopt;
+  http::BodyDecoder ahead = body_;
+  ahead.feed(as_bytes(std::string_view(in_).substr(used_)), [](ByteView) {});
+  if (!ahead.failed()) return std::nullopt;
+  return malformed_body();
+}
+
 bool ClientConnection::collect_body() {
   const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
   used_ += body_.feed(rest, [this](ByteView part) {
@@ -235,7 +257,7 @@ bool ClientConnection::collect_body() {
     return false;
   }
   if (body_.failed()) {
-    admit(Refusal{400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"});
+    admit(malformed_body());
     return false;
   }
   if (request_.body.size() > most_collected_) {
@@ -352,7 +374,7 @@ bool ClientConnection::read_body() {
   if (body_.failed()) {
     exchange_->abandon("malformed request body");
     context_.reactor.retire(std::move(exchange_));
-    refuse({400, "malformed_request", "the request body is malformed", "send plain, unambiguous HTTP/1.1"}, false);
+    refuse(malformed_body(), false);
     return false;
   }
   if (body_.done()) exchange_->end_body(body_.trailers());

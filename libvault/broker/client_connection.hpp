@@ -46,6 +46,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   void process_soon();
   bool read_head();
   bool read_body();
+  std::optional<Refusal> judge_body_so_far() const;
   bool collect_body();
   bool discard_body();
   bool enter();
@@ -102,6 +103,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   bool secured_ = false;   // TLS inside an interception stands
   bool continue_expected_ = false;
   bool input_ended_ = false;
+  bool head_begun_ = false;
   bool is_head_ = false;
   bool keep_alive_ = true;  // as the client asked for the current request
   bool is_http10_ = false;

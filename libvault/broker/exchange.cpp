@@ -82,10 +82,8 @@ void Exchange::end_body(const http::Fields& trailers) {
   // A trailer must not become what a header may not be.
   remove_authorization(passed_on, request_.grant != nullptr ? &request_.grant->binding : nullptr);
   remove_overrides(passed_on);
-  for (const char* name : {"host", "cookie", "content-length", "content-encoding", "content-type"}) {
-    passed_on.remove(name);
-  }
-  http::remove_hop_by_hop(passed_on);
+  remove_what_is_ours(passed_on, !request_.candidates.empty());
+  for (const char* name : {"cookie", "content-encoding", "content-type"}) passed_on.remove(name);
   // What a rule looks at was judged in the head.
   const auto& rules = request_.grant != nullptr ? request_.grant->rules : session_.bare_rules();
   std::erase_if(passed_on.list(), [&](const auto& field) { return rules.names_header(field.name); });

@@ -56,14 +56,9 @@ SecretBytes secret_value(const Request& request) {
 /// Host, encoding and framing are ours to say; the rest is the client's.
 std::string common_fields(const Request& request, std::size_t secret_size) {
   http::Fields fields = request.head.fields;
-  http::remove_hop_by_hop(fields);
-  for (const char* ours : {"host", "content-length", "expect", "accept-encoding"}) fields.remove(ours);
+  remove_what_is_ours(fields, !request.candidates.empty());
   // Scrubbing reads the answer: it had better not be compressed.
   std::string out = "Host: " + request.upstream.host_field() + "\r\nAccept-Encoding: identity\r\n";
-  if (!request.candidates.empty()) {
-    // By ranges an agent could have a secret that comes back sent in slices too short to be recognised.
-    for (const char* name : {"range", "if-range"}) fields.remove(name);
-  }
   if (request.websocket) {
     // Extensions would compress what scrubbing reads.
     fields.remove("sec-websocket-extensions");

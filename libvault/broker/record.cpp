@@ -1,6 +1,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "broker/stages.hpp"
+#include "broker/taken_tokens.hpp"
 
 namespace agentvault::broker {
 
@@ -14,7 +15,7 @@ std::optional<Refusal> record(SessionState& session, const Request& request, con
   event.credential = request.credential();
   if (!request.upstream.host.empty()) event.host = request.upstream.authority();
   event.method = request.head.method;
-  event.path = request.target.path;
+  event.path = without_tokens(request.target.path);
   event.decision = judgement.refusal ? audit::Decision::deny
                    : judgement.asks  ? audit::Decision::ask
                                      : audit::Decision::allow;

@@ -32,6 +32,30 @@ std::optional<Refusal> judge_form(Request& request) {
   return std::nullopt;
 }
 
+/// "https://host:port/path?query" in its parts; nothing for a target that names no http URL.
+struct AbsoluteTarget {
+  bool tls = false;
+  std::optional<net::Authority> authority;  // nullopt: there is none that can be read
+  std::string path;                         // with the query; starts with '/'
+};
+std::optional<AbsoluteTarget> split_absolute(std::string_view text) {
+  const auto end_of_scheme = text.find("://");
+  if (end_of_scheme == std::string_view::npos) return std::nullopt;
+  const auto scheme = text.substr(0, end_of_scheme);
+  AbsoluteTarget target;
+  target.tls = equal_ignoring_case(scheme, "https");
+  if (!target.tls && !equal_ignoring_case(scheme, "http")) return std::nullopt;
+  text.remove_prefix(scheme.size() + 3);
+  const auto path = text.substr(std::min(text.find_first_of("/?"), text.size()));
+  target.authority = net::parse_authority(text.substr(0, text.size() - path.size()));
+  target.path = (path.starts_with('/') ? "" : "/") + std::string(path);
+  return target;
+}
+
+std::uint16_t port_of(const AbsoluteTarget& target) {
+  return target.authority->port.value_or(target.tls ? net::Origin::kDefaultPort : kClearPort);
+}
+
 std::optional<Refusal> take_target(const std::string& text, bool opaque_slashes, Request& request) {
   auto parsed = http::parse_target(text, opaque_slashes);
   if (const auto* bad = std::get_if<http::BadTarget>(&parsed)) {
@@ -104,23 +128,20 @@ std::optional<Refusal> route_base_url(SessionState& session, const std::string& 
 
 std::optional<Refusal> route_proxied(SessionState& session, Request& request) {
   if (auto refusal = judge_form(request)) return refusal;
-  std::string_view rest = request.head.target;
-  const auto end_of_scheme = rest.find("://");
-  const auto scheme = rest.substr(0, end_of_scheme);
-  const bool tls = equal_ignoring_case(scheme, "https");
-  if (end_of_scheme == std::string_view::npos || (!tls && !equal_ignoring_case(scheme, "http"))) {
+  const auto named = split_absolute(request.head.target);
+  if (!named) {
     return Refusal{400, "bad_target", "the request target is no path and no http URL",
                    "send a path, or an absolute URL"};
   }
-  rest.remove_prefix(scheme.size() + 3);
-  const auto path = rest.substr(std::min(rest.find_first_of("/?"), rest.size()));
-  const auto named = net::parse_authority(rest.substr(0, rest.size() - path.size()));
-  if (!named) return Refusal{400, "bad_target", "the URL names no host", "write it as http://host[:port]/path"};
-  const std::uint16_t port = named->port.value_or(tls ? net::Origin::kDefaultPort : kClearPort);
-  request.upstream = {named->host, port, tls, "", false};
+  if (!named->authority) {
+    return Refusal{400, "bad_target", "the URL names no host", "write it as http://host[:port]/path"};
+  }
+  const auto& host = named->authority->host;
+  const std::uint16_t port = port_of(*named);
+  const auto& text = named->path;
+  request.upstream = {host, port, named->tls, "", false};
   if (!host_field_names(request.head.fields, request.upstream)) return misdirected(request.upstream);
-  const std::string text = (path.starts_with('/') ? "" : "/") + std::string(path);
-  if (tls) request.candidates = grants_for(session, named->host, port);
+  if (named->tls) request.candidates = grants_for(session, host, port);
   if (request.candidates.empty()) {
     if (text.find('#') != std::string::npos) {
       return Refusal{400, "bad_target", "a fragment in the request target", "send the URL without it"};
@@ -145,7 +166,19 @@ std::optional<Refusal> route_intercepted(SessionState& session, const Intercepti
   request.candidates = grants_for(session, interception.host, interception.port);
   if (request.candidates.empty()) return misdirected(request.upstream);
   request.upstream = net::Endpoint::of(request.candidates.front()->binding.origin, "");
-  return take_target(request.head.target, any_opaque_slashes(request.candidates), request);
+  if (request.head.method == "OPTIONS" && request.head.target == "*") {
+    request.target = {"/", "", false, true};
+    return std::nullopt;
+  }
+  std::string target = request.head.target;
+  if (const auto absolute = split_absolute(target); absolute && !target.starts_with('/')) {
+    const auto& named = absolute->authority;
+    if (!named || !absolute->tls || named->host != interception.host || port_of(*absolute) != interception.port) {
+      return misdirected(request.upstream);
+    }
+    target = absolute->path;
+  }
+  return take_target(target, any_opaque_slashes(request.candidates), request);
 }
 
 std::optional<Refusal> route_connect(Request& request) {

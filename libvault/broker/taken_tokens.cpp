@@ -29,8 +29,18 @@ constexpr std::array kOverrides{"x-http-method-override",
                                 "x-host",
                                 "forwarded"};
 
+/// By whatever name servers and stores know it.
+constexpr std::array kRanges{"range",       "if-range",    "request-range",           "x-range",
+                             "x-ms-range",  "x-ms-source-range", "x-amz-copy-source-range", "x-goog-range"};
+
 /// Four letters may stand in any path or cookie; what follows them in a token is much longer.
-constexpr std::ptrdiff_t kShortestTokenBody = 32;
+constexpr std::size_t kShortestTokenBody = 32;
+/// Where the characters of base64url end.
+std::size_t end_of_token(std::string_view text, std::size_t begin) {
+  const auto is_part = [](char c) { return is_alphanumeric(c) || c == '-' || c == '_'; };
+  return static_cast<std::size_t>(std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_part) -
+                                  text.begin());
+}
 
 bool is_token_of_ours(std::string_view value) {
   return value.starts_with(token::kPrefix);
@@ -215,14 +225,21 @@ std::optional<Refusal> take_tokens(const provider::Binding& binding, Request& re
 bool holds_token(std::string_view text) {
   const auto stands_in = [](std::string_view plain) {
     for (auto at = plain.find(token::kPrefix); at != std::string_view::npos; at = plain.find(token::kPrefix, at + 1)) {
-      const auto rest = plain.substr(at + token::kPrefix.size());
-      const auto end =
-          std::find_if_not(rest.begin(), rest.end(), [](char c) { return is_alphanumeric(c) || c == '-' || c == '_'; });
-      if (end - rest.begin() >= kShortestTokenBody) return true;
+      const auto begin = at + token::kPrefix.size();
+      if (end_of_token(plain, begin) - begin >= kShortestTokenBody) return true;
     }
     return false;
   };
   return stands_in(text) || (text.find('%') != std::string_view::npos && stands_in(form_decoded(text)));
+}
+
+std::string without_tokens(std::string text) {
+  for (auto at = text.find(token::kPrefix); at != std::string::npos; at = text.find(token::kPrefix, at + 1)) {
+    const auto begin = at + token::kPrefix.size();
+    const auto end = end_of_token(text, begin);
+    if (end - begin >= kShortestTokenBody) text.replace(begin, end - begin, "...");
+  }
+  return text;
 }
 
 TakenTokens tokens_of_authorization(const std::string& value) {
@@ -245,6 +262,13 @@ void remove_authorization(http::Fields& fields, const provider::Binding* binding
     return std::any_of(names.begin(), names.end(),
                        [&](const auto& name) { return http::same_field_name(field.name, name); });
   });
+}
+
+void remove_what_is_ours(http::Fields& fields, bool with_secret) {
+  http::remove_hop_by_hop(fields);
+  for (const char* name : {"host", "content-length", "expect", "accept-encoding"}) fields.remove(name);
+  if (!with_secret) return;
+  for (const char* name : kRanges) fields.remove(name);
 }
 
 void remove_overrides(http::Fields& fields) {

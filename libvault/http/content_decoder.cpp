@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/text.hpp"
 
@@ -14,6 +17,36 @@ namespace {
 
 constexpr std::size_t kStep = 16 * 1024;
 constexpr int kMaxWindowLog = 23;  // 8 MiB, as RFC 8878 section 3.1.1.1.2 recommends to support
+
+/// What all decoders have together. One thread decodes.
+std::size_t memory_in_use = 0;
+
+bool take_memory(std::size_t size) {
+  if (size > ContentDecoder::kMostMemory - memory_in_use) return false;
+  memory_in_use += size;
+  return true;
+}
+
+/// malloc() with a count; the size stands before what is returned.
+constexpr std::size_t kSizeField = alignof(std::max_align_t);
+void* counted_allocate(std::size_t size) {
+  if (size > ContentDecoder::kMostMemory || !take_memory(size + kSizeField)) return nullptr;
+  auto* block = static_cast<std::uint8_t*>(std::malloc(size + kSizeField));
+  if (block == nullptr) {
+    memory_in_use -= size + kSizeField;
+    return nullptr;
+  }
+  std::memcpy(block, &size, sizeof size);
+  return block + kSizeField;
+}
+void counted_free(void* address) {
+  if (address == nullptr) return;
+  auto* block = static_cast<std::uint8_t*>(address) - kSizeField;
+  std::size_t size = 0;
+  std::memcpy(&size, block, sizeof size);
+  memory_in_use -= size + kSizeField;
+  std::free(block);
+}
 
 /// gzip, and "deflate": zlib's format (RFC 1950) by the book, raw (RFC 1951) from servers that misread it.
 class Zlib final : public ContentDecoder {
@@ -50,6 +83,8 @@ class Zlib final : public ContentDecoder {
   bool begin(std::uint8_t first) {
     constexpr int gzip_bits = 15 + 16, zlib_bits = 15, raw_bits = -15;
     const bool zlib_header = (first & 0x0f) == Z_DEFLATED;
+    state_.zalloc = [](voidpf, uInt count, uInt size) { return counted_allocate(std::size_t{count} * size); };
+    state_.zfree = [](voidpf, voidpf address) { counted_free(address); };
     ready_ = ::inflateInit2(&state_, gzip_ ? gzip_bits : zlib_header ? zlib_bits : raw_bits) == Z_OK;
     return ready_;
   }
@@ -62,7 +97,9 @@ class Zlib final : public ContentDecoder {
 
 class Brotli final : public ContentDecoder {
  public:
-  Brotli() : state_(::BrotliDecoderCreateInstance(nullptr, nullptr, nullptr)) {}
+  Brotli()
+      : state_(::BrotliDecoderCreateInstance([](void*, std::size_t size) { return counted_allocate(size); },
+                                             [](void*, void* address) { counted_free(address); }, nullptr)) {}
   ~Brotli() override { ::BrotliDecoderDestroyInstance(state_); }
   Brotli(const Brotli&) = delete;
   Brotli& operator=(const Brotli&) = delete;
@@ -94,7 +131,10 @@ class Zstd final : public ContentDecoder {
   Zstd() : state_(::ZSTD_createDStream()) {
     if (state_ != nullptr) ::ZSTD_DCtx_setParameter(state_, ZSTD_d_windowLogMax, kMaxWindowLog);
   }
-  ~Zstd() override { ::ZSTD_freeDStream(state_); }
+  ~Zstd() override {
+    memory_in_use -= counted_;
+    ::ZSTD_freeDStream(state_);
+  }
   Zstd(const Zstd&) = delete;
   Zstd& operator=(const Zstd&) = delete;
 
@@ -106,7 +146,7 @@ class Zstd final : public ContentDecoder {
     while (in.pos < in.size || more) {
       ZSTD_outBuffer out{space.data(), space.size(), 0};
       const std::size_t result = ::ZSTD_decompressStream(state_, &out, &in);
-      if (::ZSTD_isError(result) != 0 || !sink({space.data(), out.pos})) return false;
+      if (::ZSTD_isError(result) != 0 || !count_memory() || !sink({space.data(), out.pos})) return false;
       ended_ = result == 0;
       // Asked again behind the end of a frame, it would begin another.
       more = !ended_ && out.pos == out.size;
@@ -116,7 +156,17 @@ class Zstd final : public ContentDecoder {
   bool finish() override { return ended_; }
 
  private:
+  /// It takes no allocator of ours, but tells what it has.
+  bool count_memory() {
+    const std::size_t now = ::ZSTD_sizeof_DStream(state_);
+    if (now > counted_ && !take_memory(now - counted_)) return false;
+    if (now < counted_) memory_in_use -= counted_ - now;
+    counted_ = now;
+    return true;
+  }
+
   ZSTD_DStream* state_;
+  std::size_t counted_ = 0;
   bool ended_ = true;  // no frame at all is an empty body
 };
 

@@ -27,6 +27,8 @@ class ContentDecoder {
   /// How much may come out of all codings together: this, and this many times what went in.
   static constexpr std::uint64_t kFreeOutput = std::uint64_t{4} << 20;
   static constexpr std::uint64_t kMaxRatio = 256;
+  /// How much memory all decoders of the process may have together, windows above all. One that needs more fails.
+  static constexpr std::size_t kMostMemory = std::size_t{128} << 20;
   /// How many codings may lie on top of each other.
   static constexpr std::size_t kMaxCodings = 2;
 };

@@ -8,7 +8,7 @@
 namespace agentvault::http {
 
 void Fields::remove(std::string_view name) {
-  std::erase_if(list_, [&](const Field& field) { return equal_ignoring_case(field.name, name); });
+  std::erase_if(list_, [&](const Field& field) { return same_field_name(field.name, name); });
 }
 
 const std::string* Fields::find(std::string_view name) const {
@@ -38,7 +38,7 @@ bool is_token_character(char c) {
 }
 
 bool same_field_name(std::string_view a, std::string_view b) {
-  const auto plain = [](char c) { return c == '_' ? '-' : to_lower(c); };
+  const auto plain = [](char c) { return is_alphanumeric(c) ? to_lower(c) : '-'; };
   return a.size() == b.size() &&
          std::equal(a.begin(), a.end(), b.begin(), [&](char x, char y) { return plain(x) == plain(y); });
 }

@@ -1,4 +1,5 @@
-// Header or trailer fields of one message, in order, names compared without case (RFC 9110, section 5).
+// Header or trailer fields of one message, in order, names compared without case (RFC 9110, section 5). Where something
+// is taken away, names that some stacks take for it count as well.
 #pragma once
 
 #include <string>
@@ -15,6 +16,7 @@ struct Field {
 class Fields {
  public:
   void add(std::string name, std::string value) { list_.push_back({std::move(name), std::move(value)}); }
+  /// Also look-alikes.
   void remove(std::string_view name);
 
   /// The first value, or null.
@@ -34,7 +36,8 @@ class Fields {
 /// RFC 9110, section 5.6.2.
 bool is_token_character(char c);
 bool is_token(std::string_view text);
-/// Without case, and with `_` for `-`, as some stacks read names.
+/// Without case, and with every mark taken for the same one: CGI (RFC 3875) reads `_` as `-`, PHP and others every mark
+/// that is no letter or digit.
 bool same_field_name(std::string_view a, std::string_view b);
 /// No control characters but a tab (RFC 9110, section 5.5).
 bool is_field_value(std::string_view text);

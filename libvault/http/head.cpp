@@ -51,7 +51,7 @@ bool exactly_chunked(const Fields& fields) {
   return fields.count("transfer-encoding") == 1 && equal_ignoring_case(*fields.find("transfer-encoding"), "chunked");
 }
 
-/// Programs behind a gateway (CGI, RFC 3875) read _ as -.
+/// Programs behind a gateway would read it as framing.
 bool is_framing_in_disguise(const Field& field) {
   return std::any_of(std::begin(kFraming), std::end(kFraming), [&](const char* name) {
     return same_field_name(field.name, name) && !equal_ignoring_case(field.name, name);

@@ -11,8 +11,9 @@ struct Target {
   std::string path;   // starts with '/'; unreserved characters decoded, other escapes in upper case
   std::string query;  // without '?', as sent
   bool has_query = false;
+  bool of_server = false;  // "OPTIONS *" (RFC 9110, section 9.3.7): judged as "/"
 
-  std::string text() const { return has_query ? path + "?" + query : path; }
+  std::string text() const { return of_server ? "*" : has_query ? path + "?" + query : path; }
 };
 
 struct BadTarget {

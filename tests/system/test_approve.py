@@ -25,7 +25,10 @@ url = urllib.parse.urlsplit(os.environ["AGENTVAULT_URL"])
 def ask(line):
     method, path, *body = line.split(" ", 2)
     connection = http.client.HTTPConnection(url.hostname, url.port, timeout=50)
-    connection.request(method, "/api" + path, body[0] if body else None, {"Authorization": "Bearer " + os.environ["AGENTVAULT_TOKEN"]})
+    fields = {"Authorization": "Bearer " + os.environ["AGENTVAULT_TOKEN"]}
+    if method == "WEBSOCKET":
+        method, fields = "GET", {**fields, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    connection.request(method, "/api" + path, body[0] if body else None, fields)
     answer = connection.getresponse()
     text = answer.read().decode()
     code = json.loads(text)["error"]["code"] if answer.status >= 400 else ""
@@ -93,6 +96,17 @@ class ApproveTest(SystemTest):
         self.assertEqual(decisions.count(("ask", "policy line 7 (approve)")), 4)
         self.assertEqual(decisions.count(("allow", "policy line 7 (approve), approved")), 2)
         self.assertEqual(decisions.count(("deny", "approval_denied")), 2)
+
+    def test_a_websocket_is_shown_as_one(self):
+        self.apply('version = 1\n[[agents.default.rules]]\neffect = "approve"\nmethods = ["GET"]\n')
+        agent = self.agent()
+        self.say(agent, "WEBSOCKET /ws")
+        question = self.asked()[0]
+        self.assertIn("Upgrade: websocket", question["headers"])
+        self.ok(self.v.run("deny", question["id"]))
+        self.say(agent, "GET /ws")
+        self.assertNotIn("Upgrade: websocket", self.asked()[0]["headers"])
+        self.ok(self.v.run("deny", self.asked()[0]["id"]))
 
     def test_for_the_session_and_for_a_time(self):
         agent = self.agent()

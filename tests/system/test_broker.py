@@ -113,7 +113,11 @@ class BrokerTest(SystemTest):
         self.assert_error(self.s.request("GET", f"/api/x?t={token}"), 400, "token_misplaced")
         self.assert_error(self.s.request("GET", f"/api/{token}/x"), 400, "token_misplaced")
         self.assert_error(self.s.request("GET", "/api/x", headers=[("Cookie", f"a={token}")]), 400, "token_misplaced")
+        self.assert_error(self.s.request("GET", f"/nobody/{token}/x%2f"), 404, "no_such_credential")
         self.nothing_forwarded()
+        logged = "".join(file.read_text() for file in self.v.path.glob("audit/*/events.jsonl"))
+        self.assertNotIn(token[4:40], logged)
+        self.assertIn("/agv_.../x", logged)
 
     def test_an_open_stream_ends_with_its_token(self):
         go = threading.Event()
@@ -152,15 +156,26 @@ class BrokerTest(SystemTest):
         self.assertEqual(self.s.request("GET", "/api/x")[0], 200)
 
     def test_headers_that_would_steer_the_upstream_are_taken_out_also_from_trailers(self):
-        names = ["X_HTTP_Method_Override", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Host", "Forwarded"]
+        names = ["X_HTTP_Method_Override", "X.HTTP.Method.Override", "X!Rewrite~URL", "X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Host", "Forwarded"]
         self.s.request("POST", "/api/x", headers=[(n, "evil") for n in names], body=b"")
         self.assertNotIn("evil", str(self.up.requests[0]["headers"]))
         def route(handler, body):
             self.trailers = handler.trailers
             handler.answer(200)
         self.up.routes["/t"] = route
-        self.s.raw(self.head("POST", "/api/t", "Transfer-Encoding: chunked", "Connection: close") + b"0\r\nX-HTTP-Method-Override: DELETE\r\nX-Api-Key: evil\r\nCookie: a\r\nX-Fine: 1\r\n\r\n")
+        self.s.raw(self.head("POST", "/api/t", "Transfer-Encoding: chunked", "Connection: close") + b"0\r\nX-HTTP-Method-Override: DELETE\r\nX.HTTP.Method.Override: DELETE\r\nX-Api-Key: evil\r\nCookie: a\r\nRange: bytes=0-1\r\nX-MS-Range: bytes=0-1\r\nX-Fine: 1\r\n\r\n")
         self.assertEqual(self.trailers, ["X-Fine: 1"])
+
+    def test_parts_of_an_answer_cannot_be_asked_for_by_any_name(self):
+        self.s.request("GET", "/api/x", headers=[(n, "bytes=0-1") for n in ("Range", "If-Range", "Request-Range", "x-ms-range", "X_MS_Range", "X.Range")])
+        self.assertNotIn("bytes=", str(self.up.requests[0]["headers"]))
+
+    def test_no_head_goes_out_for_a_body_that_is_seen_to_be_malformed(self):
+        for body in (b"zz\r\n", b"3\r\nabcX", b"3\r\nabc\r\n0\r\nbad trailer\r\n\r\n", b"1000000000000000000\r\n"):
+            response = parse_response(self.s.raw(self.head("POST", "/api/x", "Transfer-Encoding: chunked") + body))
+            self.assert_error(response, 400, "malformed_request")
+        self.assertEqual(self.up.requests, [])
+        self.assertEqual([e["reason"] for e in self.v.events() if e["event"] == "decided"], ["malformed_request"] * 4)
 
     # --- policy
 

@@ -18,6 +18,11 @@ class DistressTest(SystemTest):
     def switch(self, name, on):
         (self.switches / name).touch() if on else (self.switches / name).unlink()
 
+    def later(self, seconds):
+        new = self.switches / "new"
+        new.write_bytes(bytes(seconds))
+        new.rename(self.switches / "later")
+
     def closed_connections(self, count):
         for _ in range(count):
             with self.s.connect() as connection:
@@ -29,7 +34,7 @@ class DistressTest(SystemTest):
         self.closed_connections(20)
         self.switch("no-watches", False)
         self.works()
-        self.switch("later", True)
+        self.later(400)
         for _ in range(3):
             self.works()
         self.assertEqual(self.s.stop(), 0)
@@ -65,6 +70,23 @@ class DistressTest(SystemTest):
             self.assert_error(parse_response(read_until_closed(connection)), 502, "upstream_unreachable")
         self.switch("no-watches", False)
         self.works()
+
+    def test_a_head_has_a_time_limit_of_its_own(self):
+        self.start()
+        with self.s.connect() as idle, self.s.connect() as slow:
+            slow.sendall(b"GET /api/x HT")
+            # Another one behind it: both were met.
+            self.works()
+            self.later(31)
+            self.works()
+            self.assertEqual(read_until_closed(slow), b"")
+            idle.sendall(f"GET /api/x HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\nConnection: close\r\n\r\n".encode())
+            self.assertEqual(parse_response(read_until_closed(idle))[0], 200)
+        with self.s.connect() as idle:
+            self.works()
+            self.later(31 + 301)
+            self.works()
+            self.assertEqual(read_until_closed(idle), b"")
 
     def test_a_socket_that_accepts_nobody(self):
         self.start()

@@ -106,6 +106,20 @@ class ProxyTest(SystemTest):
         self.assertEqual(self.api.requests, [])
         self.assertEqual(s.intercepted(API, "GET", "/v1/x", host_field=API + ":443")[0], 200)
 
+    def test_an_absolute_url_and_the_server_itself_inside_a_tunnel(self):
+        s = self.session(self.v)
+        self.assertEqual(s.intercepted(API, "GET", f"https://{API}/v1/x?a=1")[0], 200)
+        self.assertEqual(s.intercepted(API, "GET", f"https://{API}:443/v1/y")[0], 200)
+        self.assertEqual([r["path"] for r in self.api.requests], ["/v1/x?a=1", "/v1/y"])
+        for url in (f"https://{SITE}/v1/x", f"http://{API}/v1/x", f"https://{API}:444/v1/x", "https:///v1/x", f"https://u@{API}/v1/x"):
+            self.assertEqual(s.intercepted(API, "GET", url)[0], 421, url)
+        self.assertEqual(s.intercepted(API, "GET", "*")[0], 400)
+        self.assertEqual(own_error(s.intercepted(API, "OPTIONS", "*")), "outside_base")
+        self.ok(self.v.add("vendor", "--replace", "--url", f"https://{API}", "--ca-file", self.certificate.pem, "--env", "VENDOR_KEY"))
+        s = self.session(self.v)
+        self.assertEqual(s.intercepted(API, "OPTIONS", "*")[0], 200)
+        self.assertEqual(self.api.requests[-1]["path"], "*")
+
     def test_plaintext_inside_a_tunnel_is_understood(self):
         s = self.session(self.v)
         line = f"GET /v1/x HTTP/1.1\r\nHost: {API}\r\nConnection: close\r\nAuthorization: Bearer {s.token}\r\n\r\n"

@@ -46,3 +46,27 @@ TEST_CASE("a zstd frame under brotli is complete, however it is cut") {
     CHECK(parts.text == whole.text);
   }
 }
+
+TEST_CASE("all decoders together have so much memory, and give it back") {
+  // A frame with a window of 8 MiB, and a raw block of five bytes (RFC 8878, sections 3.1.1.1 and 3.1.1.2).
+  const Bytes zstd{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68, 0x28, 0x00, 0x00, 'h', 'e', 'l', 'l', 'o'};
+  // A stored block of five bytes that is not the last (RFC 1951, section 3.2.4).
+  const Bytes gzip{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x00, 0x05, 0x00, 0xfa, 0xff, 'h', 'e', 'l', 'l', 'o'};
+  const auto sink = [](ByteView) { return true; };
+  const auto fill = [&](const char* coding, const Bytes& bytes, std::size_t most) {
+    std::vector<std::unique_ptr<ContentDecoder>> all;
+    do {
+      all.push_back(make_decoder({coding}));
+    } while (all.back()->feed(bytes, sink) && all.size() < most);
+    return all.size();
+  };
+  for (int round = 0; round < 2; ++round) {
+    const auto windows = fill("zstd", zstd, 100);
+    CHECK(windows > 10);
+    CHECK(windows <= 16);
+    const auto small = fill("gzip", gzip, 100'000);
+    CHECK(small > 2'000);
+    CHECK(small < 100'000);
+  }
+  CHECK(make_decoder({"zstd"})->feed(zstd, sink));
+}
