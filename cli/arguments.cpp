@@ -230,7 +230,10 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
 
   auto* prove = policy->add_subcommand("prove", "decide whether a file can ever permit something");
   prove->add_option("file", a.file, "the file")->required();
-  prove->add_option("claim", a.claim, "\"never [unasked] METHOD CREDENTIAL PATH...\"")->required();
+  prove->add_option("claim", a.claim, "\"never [unasked] METHOD CREDENTIAL PATH...\"");
+  prove->add_option("--within", a.boundary_file, "decide instead whether it permits anything that this file does not")
+      ->type_name("BOUNDARY")
+      ->check(not_empty);
 
   auto* explain = policy->add_subcommand("explain", "say what would become of a request, and why");
   explain->add_option("method", a.method, "its method")->required();

@@ -94,6 +94,7 @@ struct Arguments {
 
   std::string old_file;
   std::string claim;
+  std::string boundary_file;
 
   // approve, deny
   std::string question;

@@ -26,25 +26,44 @@ using policy::Document;
 struct Service {
   policy::Place place;
   std::vector<policy::Rule> preset;
+  std::string where{};  // " at HOST", where several are possible
 };
-using Services = std::map<std::string, Service>;
+using Services = std::multimap<std::string, Service>;
 
-/// Those of the vault; besides them the presets of the names that the policies use, and for a name that nobody knows a
-/// service of which nothing is known.
+/// Every rule's host tells something about a service of which nobody knows where it is.
+std::vector<std::string> hosts_in(const std::vector<const Document*>& documents) {
+  std::vector<std::string> hosts;
+  for (const auto* document : documents) {
+    for (const auto& agent : document->agents) {
+      for (const auto& rule : agent.rules) hosts.insert(hosts.end(), rule.hosts.begin(), rule.hosts.end());
+    }
+  }
+  return hosts;
+}
+
+/// Those of the vault. Others that the policies name may be stored anywhere, whatever a preset of that name says: each
+/// stands there once for every host that rules tell apart.
 Services services_for(const Arguments& a, const std::vector<const Document*>& documents) {
   Services services;
   if (std::filesystem::exists(a.paths_of_vault().database())) {
     for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
       auto binding = provider::Binding::from_json(row.binding);
-      services[row.name] = {{row.name, binding.origin.host, binding.base, binding.opaque_slashes},
-                            std::move(binding.rules)};
+      services.insert({row.name,
+                       {{row.name, binding.origin.host, binding.base, binding.opaque_slashes},
+                        std::move(binding.rules)}});
     }
   }
   const auto presets = provider::Presets::load(provider::preset_folder());
   const auto add = [&](const std::string& name) {
+    if (services.contains(name)) return;
     const auto* preset = presets.find(name);
     const auto binding = preset != nullptr ? preset->binding : provider::Binding();
-    services.insert({name, {{name, binding.origin.host, binding.base, binding.opaque_slashes}, binding.rules}});
+    auto hosts = policy::hosts_told_apart(hosts_in(documents));
+    const bool told = hosts.size() > 1;
+    if (!told && !binding.origin.host.empty()) hosts = {binding.origin.host};
+    for (const auto& host : hosts) {
+      services.insert({name, {{name, host, "", binding.opaque_slashes}, binding.rules, told ? " at " + host : ""}});
+    }
   };
   for (const auto* document : documents) {
     for (const auto& agent : document->agents) {
@@ -53,7 +72,7 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
     }
   }
   // Rules that name no credential are about any.
-  if (services.empty()) services.insert({"any", {{"any", "", "", false}, {}}});
+  if (services.empty()) add("any");
   return services;
 }
 
@@ -87,13 +106,13 @@ void compare_rules(const std::string& name, const AgentPolicy* old, const AgentP
     const auto comparison = policy::widenings(before, after, service.place);
     for (const auto& found : comparison.widened) {
       records.push_back({{"agent", name},
-                         {"what", credential},
+                         {"what", credential + service.where},
                          {"was", word(found.before)},
                          {"becomes", word(found.after)},
                          {"example", found.example.text()},
                          {"by", found.rule}});
     }
-    if (!comparison.complete) add_incomplete(name, credential, records);
+    if (!comparison.complete) add_incomplete(name, credential + service.where, records);
   }
 }
 
@@ -191,12 +210,42 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   compare_duration("approval_timeout", old.approval_timeout, fresh.approval_timeout, policy::kUsualApprovalTimeout);
 }
 
+std::set<std::string> agents_in(const std::vector<const Document*>& documents) {
+  std::set<std::string> names{session::kDefaultAgent};
+  for (const auto* document : documents) {
+    for (const auto& agent : document->agents) names.insert(agent.name);
+  }
+  return names;
+}
+
+/// Null: not named.
+void compare_agent(const std::string& name, const AgentPolicy* before, const AgentPolicy* after,
+                   const Services& services, std::vector<Record>& records) {
+  compare_rules(name, before, after, services, records);
+  compare_reach(name, before, after, records);
+  if (after == nullptr && name != session::kDefaultAgent) return;
+  AgentPolicy none;
+  none.name = name;
+  compare_settings(before != nullptr ? *before : none, after != nullptr ? *after : none, records);
+}
+
 /// "never [unasked] METHOD[|METHOD...] CREDENTIAL PATH...", with * for every method or credential.
 struct Claim {
   bool asked = true;  // also what is asked about counts against it
   std::string credential;
   policy::Rule region;
 };
+
+/// What is said besides: the claim is about credentials.
+void remark_on_egress(const policy::Document& document) {
+  std::vector<std::string> open;
+  for (const auto& agent : document.agents) {
+    if (!agent.egress || agent.egress->is_open()) open.push_back(agent.name);
+  }
+  if (document.find(session::kDefaultAgent) == nullptr) open.emplace_back(session::kDefaultAgent);
+  if (open.empty()) return;
+  note("the claim is about requests with a credential; without one, egress is open to " + join(open, ", "));
+}
 
 Claim parse_claim(const std::string& text) {
   const auto bad = [&](const std::string& what) {
@@ -230,26 +279,35 @@ int run_policy_diff(const Arguments& a) {
   const auto old = read_policy_file(a.old_file);
   const auto fresh = read_policy_file(a.file);
   const auto services = services_for(a, {&old.document, &fresh.document});
-  std::set<std::string> names{session::kDefaultAgent};
-  for (const auto* document : {&old.document, &fresh.document}) {
-    for (const auto& agent : document->agents) names.insert(agent.name);
-  }
   std::vector<Record> records;
-  for (const auto& name : names) {
-    const auto* before = old.document.find(name);
-    const auto* after = fresh.document.find(name);
-    compare_rules(name, before, after, services, records);
-    compare_reach(name, before, after, records);
-    if (after == nullptr && name != session::kDefaultAgent) continue;
-    AgentPolicy none;
-    none.name = name;
-    compare_settings(before != nullptr ? *before : none, after != nullptr ? *after : none, records);
+  for (const auto& name : agents_in({&old.document, &fresh.document})) {
+    compare_agent(name, old.document.find(name), fresh.document.find(name), services, records);
   }
   print_table(records, a.json, "nothing is permitted that was not before");
   return records.empty() ? 0 : 1;
 }
 
+/// Each agent is held against the boundary's of the same name, or its default.
+int prove_within(const Arguments& a) {
+  const auto boundary = read_policy_file(a.boundary_file);
+  const auto file = read_policy_file(a.file);
+  const auto services = services_for(a, {&boundary.document, &file.document});
+  std::vector<Record> records;
+  for (const auto& name : agents_in({&file.document})) {
+    const auto* own = boundary.document.find(name);
+    const auto* within = own != nullptr ? own : boundary.document.find(session::kDefaultAgent);
+    compare_agent(name, within, file.document.find(name), services, records);
+  }
+  print_table(records, a.json, "proved: nothing is permitted that the boundary does not permit");
+  return records.empty() ? 0 : 1;
+}
+
 int run_policy_prove(const Arguments& a) {
+  if (a.claim.empty() == a.boundary_file.empty()) {
+    throw Error(ErrorKind::usage, "prove takes a claim, or --within BOUNDARY",
+                "\"agentvault policy prove FILE 'never DELETE github /**'\"");
+  }
+  if (a.claim.empty()) return prove_within(a);
   const auto file = read_policy_file(a.file);
   const auto claim = parse_claim(a.claim);
   const auto services = services_for(a, {&file.document});
@@ -259,9 +317,7 @@ int run_policy_prove(const Arguments& a) {
   }
   std::vector<Record> records;
   bool complete = true;
-  std::set<std::string> names{session::kDefaultAgent};
-  for (const auto& agent : file.document.agents) names.insert(agent.name);
-  for (const auto& name : names) {
+  for (const auto& name : agents_in({&file.document})) {
     for (const auto& [credential, service] : services) {
       if (claim.credential != "*" && claim.credential != credential) continue;
       const auto comparison = policy::permitted(rules_of(file.document.find(name), name, credential, service),
@@ -269,7 +325,7 @@ int run_policy_prove(const Arguments& a) {
       complete = complete && comparison.complete;
       for (const auto& found : comparison.widened) {
         records.push_back({{"agent", name},
-                           {"credential", credential},
+                           {"credential", credential + service.where},
                            {"is", word(found.after)},
                            {"example", found.example.text()},
                            {"by", found.rule}});
@@ -282,6 +338,7 @@ int run_policy_prove(const Arguments& a) {
                 "make the claim narrower");
   }
   print_table(records, a.json, "proved: no request that the claim describes is permitted");
+  remark_on_egress(file.document);
   return records.empty() ? 0 : 1;
 }
 

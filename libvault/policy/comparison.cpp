@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "http/target.hpp"
+#include "policy/witness.hpp"
 
 namespace agentvault::policy {
 namespace {
@@ -60,16 +61,65 @@ bool describes(const RuleSet& claim, const Example& example, const Place& place)
          (place.opaque_slashes && decide_reading(claim, example, place, http::with_slashes(example.path)).rule);
 }
 
-std::vector<const Rule*> pointers(const std::vector<Rule>& first, const std::vector<Rule>& second,
+/// Those that can be about this host.
+std::vector<const Rule*> pointers(const Place& place, const std::vector<Rule>& first, const std::vector<Rule>& second,
                                   const std::vector<Rule>& third = {}) {
   std::vector<const Rule*> all;
   for (const auto* rules : {&first, &second, &third}) {
-    for (const auto& rule : *rules) all.push_back(&rule);
+    for (const auto& rule : *rules) {
+      if (rule.has_host(place.host)) all.push_back(&rule);
+    }
   }
   return all;
 }
 
+/// Whether some path is one of both.
+bool paths_meet(const Rule& rule, const Rule& claim, bool opaque_slashes) {
+  if (rule.paths.empty() || claim.paths.empty()) return true;
+  for (const auto& wanted : claim.paths) {
+    for (const auto& pattern : rule.paths) {
+      const auto found = path_witnesses({pattern, wanted}, opaque_slashes);
+      const auto both = [&](const Witness& path) {
+        return (path.matches[0] || (opaque_slashes && path.matches[2])) &&
+               (path.matches[1] || (opaque_slashes && path.matches[3]));
+      };
+      if (!found.complete || std::any_of(found.all.begin(), found.all.end(), both)) return true;
+    }
+  }
+  return false;
+}
+
+/// Rules that no request of the claim's can meet tell none of them apart.
+std::vector<const Rule*> those_that_meet(std::vector<const Rule*> rules, const Rule& claim, bool opaque_slashes) {
+  std::erase_if(rules, [&](const Rule* rule) { return !paths_meet(*rule, claim, opaque_slashes); });
+  return rules;
+}
+
 }  // namespace
+
+std::vector<std::string> hosts_told_apart(const std::vector<std::string>& patterns) {
+  std::set<std::string> listed;  // "*.example.net" as ".example.net"
+  for (const auto& host : patterns) listed.insert(host.starts_with("*.") ? host.substr(1) : host);
+  // A name below `suffix` that nothing longer than it is about.
+  const auto fresh_below = [&](const std::string& suffix) {
+    for (int number = 0;; ++number) {
+      const std::string name = (number == 0 ? "any" : "any" + std::to_string(number)) + suffix;
+      const bool taken = std::any_of(listed.begin(), listed.end(), [&](const auto& entry) {
+        return entry == name || (entry.starts_with('.') && entry.size() > suffix.size() && name.ends_with(entry));
+      });
+      if (!taken) return name;
+    }
+  };
+  std::set<std::string> hosts;
+  for (const auto& entry : listed) hosts.insert(entry.starts_with('.') ? fresh_below(entry) : entry);
+  std::string top = ".example";
+  for (int number = 1;
+       std::any_of(listed.begin(), listed.end(), [&](const auto& e) { return ("any" + top).ends_with(e); }); ++number) {
+    top = ".example" + std::to_string(number);
+  }
+  hosts.insert(fresh_below(top));
+  return {hosts.begin(), hosts.end()};
+}
 
 Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& after, const Place& place) {
   const RuleSet old_rules(before);
@@ -77,7 +127,7 @@ Comparison widenings(const std::vector<Rule>& before, const std::vector<Rule>& a
   Comparison out;
   std::set<std::tuple<std::size_t, Effect, Effect>> seen;
   const auto base = base_of(place);
-  out.complete = each_example(pointers(before, after, base), place.opaque_slashes, [&](const Example& example) {
+  out.complete = each_example(pointers(place, before, after, base), place.opaque_slashes, [&](const Example& example) {
     if (!is_under(example.path, place.base)) return;
     const auto was = decide(old_rules, example, place);
     const auto is = decide(new_rules, example, place);
@@ -96,7 +146,8 @@ Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool ask
   Comparison out;
   std::set<std::pair<std::size_t, Effect>> seen;
   const auto base = base_of(place);
-  out.complete = each_example(pointers(rules, claimed, base), place.opaque_slashes, [&](const Example& example) {
+  out.complete = each_example(those_that_meet(pointers(place, rules, claimed, base), claim, place.opaque_slashes),
+                              place.opaque_slashes, [&](const Example& example) {
     if (!is_under(example.path, place.base) || !describes(region, example, place)) return;
     const auto is = decide(set, example, place);
     if (is.effect == Effect::deny || (is.effect == Effect::approve && !asked)) return;
@@ -121,41 +172,20 @@ Decision tunnel(const RuleSet& rules, const std::string& host) {
   return rules.decide_tunnel(facts);
 }
 
-/// One host for each that is named, one below each that stands for several, and one that nobody names; each at ports
-/// that are named, and at others.
+/// Each host that is told apart, at ports that are named, and at others.
 std::vector<std::pair<std::string, std::uint16_t>> telling_hosts(const Reach& before, const Reach& after) {
   constexpr std::uint16_t unnamed_port = 49'151;
-  std::set<std::string> listed;  // "*.example.net" as ".example.net"
+  std::vector<std::string> listed;
   std::vector<std::uint16_t> ports{443, 80, 22, unnamed_port};
   for (const auto* reach : {&before, &after}) {
     for (const auto& host : reach->egress.hosts()) {
-      listed.insert(host.host);
+      listed.push_back(host.host.starts_with('.') ? "*" + host.host : host.host);
       if (host.port) ports.push_back(*host.port);
     }
-    for (const auto& rule : reach->rules) {
-      for (const auto& host : rule.hosts) listed.insert(host.starts_with("*.") ? host.substr(1) : host);
-    }
+    for (const auto& rule : reach->rules) listed.insert(listed.end(), rule.hosts.begin(), rule.hosts.end());
   }
-  // A name below `suffix` that nothing longer than it is about.
-  const auto fresh_below = [&](const std::string& suffix) {
-    for (int number = 0;; ++number) {
-      const std::string name = (number == 0 ? "any" : "any" + std::to_string(number)) + suffix;
-      const bool taken = std::any_of(listed.begin(), listed.end(), [&](const auto& entry) {
-        return entry == name || (entry.starts_with('.') && entry.size() > suffix.size() && name.ends_with(entry));
-      });
-      if (!taken) return name;
-    }
-  };
-  std::set<std::string> hosts;
-  for (const auto& entry : listed) hosts.insert(entry.starts_with('.') ? fresh_below(entry) : entry);
-  std::string top = ".example";
-  for (int number = 1;
-       std::any_of(listed.begin(), listed.end(), [&](const auto& e) { return ("any" + top).ends_with(e); }); ++number) {
-    top = ".example" + std::to_string(number);
-  }
-  hosts.insert(fresh_below(top));
   std::vector<std::pair<std::string, std::uint16_t>> out;
-  for (const auto& host : hosts) {
+  for (const auto& host : hosts_told_apart(listed)) {
     for (const auto port : ports) out.emplace_back(host, port);
   }
   return out;
@@ -185,7 +215,7 @@ Comparison reach_widenings(const Reach& before, const Reach& after) {
     bool wider = note(effect_of(before, tunnel(old_rules, host), host, port), effect_of(after, decision, host, port),
                       decision, connect);
     if (!wider && (!before.rules.empty() || !after.rules.empty())) {
-      out.complete = each_example(pointers(before.rules, after.rules), false,
+      out.complete = each_example(pointers({"", host}, before.rules, after.rules), false,
                                   [&, &h = host, p = port](Example example) {
                                     const auto was = decide(old_rules, example, {"", h});
                                     const auto is = decide(new_rules, example, {"", h});

@@ -11,6 +11,9 @@
 
 namespace agentvault::policy {
 
+/// One host for each that is listed ("*.example.net": one below it), and one that none of them is about.
+std::vector<std::string> hosts_told_apart(const std::vector<std::string>& listed);
+
 /// What rules are rules of.
 struct Place {
   std::string credential;  // "": requests without one

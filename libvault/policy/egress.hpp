@@ -27,6 +27,8 @@ class Egress {
   bool names_local(const std::string& host, std::uint16_t port) const;
   /// Both together: whether a request without a credential goes there.
   bool opens(const std::string& host, std::uint16_t port) const;
+  /// Every host.
+  bool is_open() const { return open_; }
   std::string text() const;
   /// Those that are listed, "*.example.net" as ".example.net".
   const std::vector<net::Authority>& hosts() const { return hosts_; }

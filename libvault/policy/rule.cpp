@@ -179,17 +179,18 @@ bool Rule::has_host(std::string_view host) const {
          });
 }
 
+Match Rule::match(const Facts& facts) const {
+  if (!concerns(facts.credential) || !has_host(facts.host)) return Match::no;
+  const bool in_doubt = facts.method_in_doubt && !methods.empty() && !has_method("*");
+  if (!in_doubt && !has_method(facts.method)) return Match::no;
+  if (hours && !hours->holds(facts.time)) return Match::no;
+  const Match contents = match_contents(*this, facts);
+  return in_doubt && contents == Match::yes ? Match::unknown : contents;
+}
+
 bool Rule::holds(const Facts& facts) const {
-  if (!concerns(facts.credential) || !has_host(facts.host)) return false;
-  const bool every_method = methods.empty() || has_method("*");
-  if (facts.method_in_doubt && !every_method) {
-    if (effect == Effect::allow) return false;
-  } else if (!has_method(facts.method)) {
-    return false;
-  }
-  if (hours && !hours->holds(facts.time)) return false;
-  const Match match = match_contents(*this, facts);
-  return match == Match::yes || (match == Match::unknown && effect != Effect::allow);
+  const Match found = match(facts);
+  return found == Match::yes || (found == Match::unknown && effect != Effect::allow);
 }
 
 bool Rule::may_be_about_tunnel(const Facts& facts) const {

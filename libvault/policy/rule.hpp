@@ -78,6 +78,8 @@ struct Rule {
   bool has_host(std::string_view host) const;
   /// Everything but the path. What cannot be told counts against the request.
   bool holds(const Facts& facts) const;
+  /// unknown: it may be about the request, and that cannot be told.
+  Match match(const Facts& facts) const;
   /// The same for a tunnel to facts.host, into which nobody looks.
   bool may_be_about_tunnel(const Facts& facts) const;
   /// What follows if it does.

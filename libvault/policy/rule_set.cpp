@@ -21,6 +21,7 @@ Decision RuleSet::decide(const Facts& given) const {
   std::vector<std::uint32_t> candidates;
   index_.match(facts.path, candidates);
   Decision decision;
+  std::optional<std::size_t> doubtful_question;
   for (const auto id : candidates) {
     const Rule& rule = rules_[id];
     const std::size_t number = id + 1;
@@ -29,8 +30,16 @@ Decision RuleSet::decide(const Facts& given) const {
                           (rule.effect_on(facts) == decision.effect && number >= *decision.rule))) {
       continue;
     }
-    if (rule.holds(facts)) decision = {rule.effect_on(facts), number};
+    const auto match = rule.match(facts);
+    const auto effect = rule.effect_on(facts);
+    if (match == Match::yes || (match == Match::unknown && effect == Effect::deny)) decision = {effect, number};
+    if (match == Match::unknown && rule.effect == Effect::approve) {
+      doubtful_question = std::min(doubtful_question.value_or(number), number);
+    }
   }
+  // Doubt only takes away: it asks about what would be allowed, not about what would be denied.
+  const bool allowed_otherwise = decision.rule ? decision.allowed() : facts.credential.empty();
+  if (doubtful_question && allowed_otherwise) return {Effect::approve, doubtful_question};
   return decision;
 }
 

@@ -573,6 +573,35 @@ class CompareTest(PolicyTest):
         path.write_text("version = 1\n" + text)
         return path
 
+    def test_where_a_credential_is_nobody_knows_all_hosts_are_tried(self):
+        rule = '[[agents.default.rules]]\neffect = "allow"\ncredential = "{}"\nhosts = ["acme.atlassian.net"]\nmethods = ["GET", "DELETE"]\n'
+        empty = self.file("empty.toml", "[agents.default]\n")
+        for name in ("jira", "nobody-knows-it"):
+            file = self.file("a.toml", rule.format(name))
+            none = ("--vault", self.folder / "no vault")
+            done = self.v.run(*none, "policy", "prove", file, f"never DELETE {name} /**")
+            self.assertEqual(done.code, 1, done)
+            self.assertIn(f"{name} at acme.atlassian.net", done.out)
+            self.assertIn(f"{name} at acme.atlassian.net", self.v.run(*none, "policy", "diff", empty, file).out)
+            self.assertEqual(self.ok(self.v.run(*none, "policy", "prove", file, f"never POST {name} /**")).out, "")
+        self.assertIn("without one, egress is open to default", self.v.run("policy", "prove", empty, "never POST * /**").err)
+        closed = self.file("closed.toml", '[agents.default]\negress = "brokered"\n')
+        self.assertNotIn("egress", self.v.run("policy", "prove", closed, "never POST * /**").err)
+
+    def test_a_policy_is_proved_to_stay_within_another(self):
+        rule = '[[agents.{}.rules]]\neffect = "allow"\nmethods = ["{}"]\npaths = ["/a/**"]\n'
+        settings = '[agents.{}]\negress = "brokered"\n'
+        boundary = self.file("boundary.toml", settings.format("default") + rule.format("default", "GET") + settings.format("writer") + rule.format("writer", "POST"))
+        inside = self.file("inside.toml", settings.format("default") + rule.format("default", "GET").replace("/a/**", "/a/b") + settings.format("other") + rule.format("other", "GET"))
+        self.assertIn("proved: nothing is permitted", self.ok(self.v.run("policy", "prove", inside, "--within", boundary)).err)
+        for name, method in (("default", "POST"), ("other", "DELETE"), ("writer", "GET")):
+            outside = self.file("outside.toml", settings.format("default") + rule.format("default", "GET") + (settings.format(name) if name != "default" else "") + rule.format(name, method))
+            done = self.v.run("--json", "policy", "prove", outside, "--within", boundary)
+            self.assertEqual(done.code, 1, (name, done))
+            self.assertEqual({r["agent"] for r in json.loads(done.out)}, {name})
+        self.refused(self.v.run("policy", "prove", inside), 2, "a claim, or --within", "never DELETE")
+        self.refused(self.v.run("policy", "prove", inside, "never GET * /**", "--within", boundary), 2, "a claim, or --within", "never DELETE")
+
     def test_diff_shows_what_becomes_possible(self):
         old = self.file("old.toml", ALLOW_A.split("\n", 2)[2])
         new = self.file("new.toml", ALLOW_A.split("\n", 2)[2].replace('"brokered"', '["docs.example.org"]') + """

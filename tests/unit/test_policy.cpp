@@ -467,6 +467,33 @@ hosts = ["*.example.org"]
   CHECK(rules.explain(decide("POST", "/pay/all", "h")) == "policy line 9 (deny)");
 }
 
+TEST_CASE("doubt asks about what would be allowed, and about nothing that would be denied") {
+  const auto set = [](const std::string& more) {
+    const std::string text = "effect = 'approve'\nmethods = ['DELETE']\n";
+    std::vector<Rule> all{rule_of(text)};
+    if (!more.empty()) all.push_back(rule_of(more));
+    return RuleSet(std::move(all));
+  };
+  const std::string query = "_method=1";
+  Facts facts;
+  facts.credential = "c";
+  facts.method = "GET";
+  facts.path = "/items/1";
+  facts.query = &query;
+  CHECK(set("").decide(facts).effect == Effect::deny);
+  CHECK(set("effect = 'allow'").decide(facts).effect == Effect::approve);
+  CHECK(set("effect = 'allow'\nmethods = ['GET']").decide(facts).effect == Effect::deny);
+  CHECK(set("effect = 'deny'\nmethods = ['PUT']").decide(facts).effect == Effect::deny);
+  // Without a credential what no rule is about is open.
+  facts.credential = "";
+  CHECK(set("").decide(facts).effect == Effect::approve);
+  facts.query = nullptr;
+  CHECK_FALSE(set("").decide(facts).rule);
+  facts.credential = "c";
+  facts.method = "DELETE";
+  CHECK(set("").decide(facts).effect == Effect::approve);
+}
+
 TEST_CASE("approve_when turns an allow into a question") {
   const Rule rule =
       rule_of("effect = 'allow'\napprove_when = { first = ['path'], denials_per_minute = 3, hours = '22:00-06:00' }\n");
