@@ -128,6 +128,12 @@ void define_recovery_commands(CLI::App& app, Arguments& a) {
   restore->add_option("file", a.file, "the backup")->required();
   restore->add_option("--passphrase-file", a.passphrase_file, from_file);
   define_new_vault(restore, a);
+
+  auto* destroy = app.add_subcommand("destroy", "delete the vault for good, also what its TPM keeps of it");
+  destroy->add_flag("--yes", a.yes, "do it");
+  destroy->add_option("--owner-password-file", a.owner_password_file,
+                      "read the TPM owner's password from this file (mode 0600)");
+  define_pin_file(destroy, a);
 }
 
 void define_session_commands(CLI::App& app, Arguments& a) {
@@ -201,8 +207,7 @@ void define_policy_commands(CLI::App& app, Arguments& a) {
   auto* apply = policy->add_subcommand("apply", "make a file the vault's own policy, for every folder");
   apply->add_option("file", a.file, "the file");
   apply->add_flag("--remove", a.remove, "take the applied policy out again");
-  apply->add_flag("--readmit", a.readmit, "lift the revocation of the agents that it names")
-      ->excludes("--remove");
+  apply->add_flag("--readmit", a.readmit, "lift the revocation of the agents that it names")->excludes("--remove");
   define_pin_file(apply, a);
 
   auto* trust = policy->add_subcommand("trust", "let a project's agentvault.toml count, as it is now");

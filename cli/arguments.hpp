@@ -87,6 +87,7 @@ struct Arguments {
   // policy
   bool remove = false;
   bool readmit = false;
+  bool yes = false;
   std::string body_file;
   std::string content_type;
   std::vector<std::string> headers;

@@ -58,6 +58,13 @@ std::string zsh(const CommandShape& top) {
          "  compadd -- ${=choices}\n  _files\n}\ncompdef _agentvault agentvault\n";
 }
 
+/// Between single quotes of fish's.
+std::string quoted_inside(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string{c};
+  return out;
+}
+
 std::string fish(const CommandShape& top) {
   std::string out = "# fish completion for agentvault\n";
   walk(top, "", [&](const std::string& words, const CommandShape& shape) {
@@ -66,7 +73,8 @@ std::string fish(const CommandShape& top) {
       seen = "__fish_seen_subcommand_from " +
              words.substr(words.rfind(' ') == std::string::npos ? 0 : words.rfind(' ') + 1);
     for (const auto& command : shape.commands) {
-      out += "complete -c agentvault -f -n '" + seen + "' -a " + command.name + " -d '" + command.description + "'\n";
+      out += "complete -c agentvault -f -n '" + seen + "' -a " + command.name + " -d '" +
+             quoted_inside(command.description) + "'\n";
     }
     for (const auto& option : shape.options) {
       out += "complete -c agentvault " + (words.empty() ? "" : "-n '" + seen + "' ") + "-l " + option.substr(2) + "\n";

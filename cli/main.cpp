@@ -50,6 +50,7 @@ const std::vector<Command> kCommands{
     {{"recovery", "set"}, run_recovery_set},
     {{"backup"}, run_backup},
     {{"restore"}, run_restore},
+    {{"destroy"}, run_destroy},
     {{"token", "inspect"}, run_token_inspect},
     {{"token", "attenuate"}, run_token_attenuate},
     {{"completion"}, run_completion},

@@ -7,9 +7,13 @@
 namespace agentvault::cli {
 
 keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<store::Intent>& intents) {
-  return keys::Vault::open(
-      arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(),
-      [&] { return obtain_pin(arguments.pin_file); }, intents);
+  return open_vault_for_change(
+      arguments, [&] { return obtain_pin(arguments.pin_file); }, intents);
+}
+
+keys::Vault open_vault_for_change(const Arguments& arguments, const keys::PinSource& pin,
+                                  const std::vector<store::Intent>& intents) {
+  return keys::Vault::open(arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(), pin, intents);
 }
 
 void report_barrier(const keys::Vault& vault) {

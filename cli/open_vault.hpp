@@ -9,6 +9,9 @@ namespace agentvault::cli {
 
 /// For a change: locked, with the PIN from where the command line says or from the terminal.
 keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<store::Intent>& intents = {});
+/// With a PIN that was asked for before.
+keys::Vault open_vault_for_change(const Arguments& arguments, const keys::PinSource& pin,
+                                  const std::vector<store::Intent>& intents = {});
 
 /// After a barrier: what has become of older copies of the vault.
 void report_barrier(const keys::Vault& vault);

@@ -120,6 +120,8 @@ constexpr Question kPassphrase{"recovery passphrase", "--passphrase-file"};
 constexpr Question kNewPassphrase{"new recovery passphrase", "--new-passphrase-file"};
 constexpr Question kOwnerPassword{"password of the TPM's owner", "--owner-password-file"};
 constexpr std::size_t kShortPassphrase = 12;
+constexpr std::size_t kShortestPassphrase = 8;
+constexpr std::size_t kShortPin = 6;
 
 SecretBytes read_secret_file(const Question& question, const std::string& path, bool must_be_private) {
   const std::string what = std::string("the file with the ") + question.what;
@@ -171,7 +173,20 @@ std::optional<SecretBytes> pin_from_systemd() {
   return read_secret_file(kPin, path, false);  // systemd guards that folder
 }
 
+/// A TPM of hardware counts wrong PINs; what lies in a file can be tried as often as somebody likes.
+SecretBytes checked_pin(SecretBytes pin) {
+  if (pin.size() < kShortPin) {
+    note("warning: a short PIN can be guessed by whoever gets hold of a software TPM's state");
+  }
+  return pin;
+}
+
 SecretBytes checked_passphrase(SecretBytes passphrase) {
+  if (passphrase.size() < kShortestPassphrase) {
+    throw Error(ErrorKind::pin,
+                "a recovery passphrase has at least " + std::to_string(kShortestPassphrase) + " characters",
+                "whoever gets hold of a backup can try as many as they like: take several words");
+  }
   if (passphrase.size() < kShortPassphrase) {
     note("warning: a short recovery passphrase can be guessed by whoever gets hold of a backup");
   }
@@ -188,7 +203,12 @@ void open_missing_streams() {
 
 int report(const Error& error) {
   std::fprintf(stderr, "agentvault: error: %s\n", printable_message(error.what(), kMaxMessage).c_str());
-  if (!error.hint().empty()) std::fprintf(stderr, "hint: %s\n", printable_message(error.hint(), kMaxMessage).c_str());
+  std::string hint = error.hint();
+  if (error.kind() == ErrorKind::not_found && std::string_view(error.what()).starts_with("there is no vault") &&
+      std::getenv("AGENTVAULT_SESSION") != nullptr) {
+    hint = "inside a session the vault is out of reach: ask whoever started it";
+  }
+  if (!hint.empty()) std::fprintf(stderr, "hint: %s\n", printable_message(hint, kMaxMessage).c_str());
   return error.exit_code();
 }
 
@@ -219,11 +239,11 @@ SecretBytes obtain_first_pin(const std::string& file) {
   if (file.empty()) {
     if (auto pin = pin_from_systemd()) return std::move(*pin);
   }
-  return obtain_new({kNewPin.what, kPin.option}, file);
+  return checked_pin(obtain_new({kNewPin.what, kPin.option}, file));
 }
 
 SecretBytes obtain_new_pin(const std::string& file) {
-  return obtain_new(kNewPin, file);
+  return checked_pin(obtain_new(kNewPin, file));
 }
 
 SecretBytes obtain_passphrase(const std::string& file) {

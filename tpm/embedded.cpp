@@ -41,7 +41,7 @@ class State {
 
   /// Empty contents: a TPM that was never started.
   Bytes load(const PinSource& pin) {
-    auto contents = read_file(file_, kMaxState);
+    auto contents = read_own_file(file_, kMaxState);
     if (!contents) return {};
     const ByteView all(*contents);
     if (all.size() <= kMagic.size() || as_text(all.first(kMagic.size())) != kMagic) damaged();
@@ -286,7 +286,7 @@ bool embedded_state_exists(const std::filesystem::path& directory) {
 }
 
 bool embedded_state_is_encrypted(const std::filesystem::path& directory) {
-  const auto contents = read_file(directory / "state", kMaxState);
+  const auto contents = read_own_file(directory / "state", kMaxState);
   return contents && contents->size() > kMagic.size() && (*contents)[kMagic.size()] != 0;
 }
 

@@ -15,6 +15,12 @@ std::uint32_t strip_resource_manager(std::uint32_t rc) {
 
 constexpr const char* kRestore = "if you have a backup: \"agentvault restore FILE\" makes a new vault from it";
 
+/// Commands that the owner's password authorizes.
+bool is_the_owners(const std::string& command) {
+  return command == "CreatePrimary" || command == "EvictControl" || command == "NV_DefineSpace" ||
+         command == "NV_UndefineSpace";
+}
+
 Error meaning(std::uint32_t rc, const std::string& command) {
   switch (refusal(rc)) {
     case Refusal::policy:
@@ -27,6 +33,11 @@ Error meaning(std::uint32_t rc, const std::string& command) {
     case Refusal::auth:
       if (command == "Unseal") {
         return Error(ErrorKind::pin, "wrong PIN", "try again; the TPM counts wrong PINs and locks out after some");
+      }
+      if (!is_the_owners(command)) {
+        return Error(ErrorKind::tpm,
+                     "something changes what this machine and its TPM say to each other (" + command + ")",
+                     "do not trust what sits between them");
       }
       return Error(ErrorKind::tpm, "the TPM's owner has a password, and this is not it (" + command + ")",
                    "give the owner password: --owner-password-file FILE (mode 0600), or type it when asked");

@@ -117,7 +117,7 @@ void check_device(const std::string& path) {
   if (fd || errno == EBUSY) return;
   if (errno == ENOENT) {
     throw Error(ErrorKind::tpm, "there is no TPM at " + path,
-                "without hardware use \"agentvault init --tpm embedded\" (a software TPM: no hardware protection)");
+                "without hardware add \"--tpm embedded\" (a software TPM: no hardware protection)");
   }
   if (errno == EACCES || errno == EPERM) {
     struct stat info {};

@@ -28,7 +28,7 @@ std::string absolute(const std::string& path) {
 TransportName automatic() {
   if (::access(kDefaultDevice, F_OK) == 0) return {TransportKind::device, kDefaultDevice};
   throw Error(ErrorKind::tpm, std::string("this machine has no TPM at ") + kDefaultDevice,
-              "without hardware use \"agentvault init --tpm embedded\" (a software TPM: no hardware protection)");
+              "without hardware add \"--tpm embedded\" (a software TPM: no hardware protection)");
 }
 
 }  // namespace

@@ -68,8 +68,9 @@ SecretBytes read_secret(const Arguments& a) {
 }
 
 /// Without a binding, the stored one stays. Returns what the secret is bound to.
-provider::Binding store(const Arguments& arguments, std::optional<provider::Binding> binding, SecretBytes secret) {
-  auto vault = open_vault_for_change(arguments);
+provider::Binding store(const Arguments& arguments, std::optional<provider::Binding> binding, SecretBytes secret,
+                        const keys::PinSource& pin) {
+  auto vault = open_vault_for_change(arguments, pin);
   if (!binding) {
     const auto* row = vault.find(arguments.name);
     if (row == nullptr) {
@@ -109,11 +110,15 @@ int run_add(const Arguments& arguments) {
     binding = make_binding(arguments, *preset);  // complain before asking for a secret
   }
 
+  // Before the secret: whoever has forgotten the PIN is not made to type that.
+  std::optional<SecretBytes> pin;
+  if (keys::needs_pin(paths)) pin = obtain_pin(arguments.pin_file);
   SecretBytes secret = read_secret(arguments);
   if (preset != nullptr && !provider::has_shape(*preset, secret)) {
     note("warning: this does not look like a key of " + preset->title + " (" + join(preset->key_shapes, ", ") + ")");
   }
-  const provider::Binding stored = store(arguments, std::move(binding), std::move(secret));
+  const provider::Binding stored = store(arguments, std::move(binding), std::move(secret),
+                                         [&] { return pin ? pin->clone() : obtain_pin(arguments.pin_file); });
   // After the vault is closed: a running session may be waiting for it.
   if (arguments.replace) withdraw_credential(paths, arguments.name);
   note(std::string(arguments.replace ? "replaced " : "stored ") + arguments.name + " for " + stored.origin.text() +

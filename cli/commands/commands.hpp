@@ -36,6 +36,7 @@ int run_restore(const Arguments& arguments);
 int run_revoke(const Arguments& arguments);
 int run_rotate(const Arguments& arguments);
 int run_sessions(const Arguments& arguments);
+int run_destroy(const Arguments& arguments);
 int run_budget_show(const Arguments& arguments);
 int run_budget_reset(const Arguments& arguments);
 int run_show(const Arguments& arguments);

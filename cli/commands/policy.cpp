@@ -55,9 +55,9 @@ void store_policies(const Arguments& a, keys::Vault& vault, std::vector<store::P
   vault.set_policies(std::move(policies), a.readmit ? revoked : std::vector<std::string>());
   report_barrier(vault);
   for (const auto& agent : revoked) {
-    note("the agent " + agent + (a.readmit ? " may start sessions again"
-                                           : " stays revoked; \"agentvault revoke --agent " + agent +
-                                                 " --lift\" readmits it"));
+    note("the agent " + agent +
+         (a.readmit ? " may start sessions again"
+                    : " stays revoked; \"agentvault revoke --agent " + agent + " --lift\" readmits it"));
   }
   for (const auto& name : session::announce_policies(vault, a.paths_of_vault())) {
     note("session " + name + " did not answer and was killed");

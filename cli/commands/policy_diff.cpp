@@ -48,9 +48,9 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
   if (std::filesystem::exists(a.paths_of_vault().database())) {
     for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
       auto binding = provider::Binding::from_json(row.binding);
-      services.insert({row.name,
-                       {{row.name, binding.origin.host, binding.base, binding.opaque_slashes},
-                        std::move(binding.rules)}});
+      services.insert(
+          {row.name,
+           {{row.name, binding.origin.host, binding.base, binding.opaque_slashes}, std::move(binding.rules)}});
     }
   }
   const auto presets = provider::Presets::load(provider::preset_folder());

@@ -43,8 +43,10 @@ std::size_t read_up_to(int fd, std::span<std::uint8_t> space, const std::string&
   return used;
 }
 
-std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t most) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+namespace {
+
+std::optional<Bytes> read_opened(const UniqueFd& fd, const std::filesystem::path& path, std::size_t most,
+                                 bool must_be_regular) {
   if (!fd) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw_errno("open " + path.string());
@@ -52,6 +54,9 @@ std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t mo
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) throw_errno("look at " + path.string());
   const bool regular = S_ISREG(info.st_mode);
+  if (must_be_regular && !regular) {
+    throw Error(ErrorKind::integrity, path.string() + " is no regular file", "put a copy back that you trust");
+  }
   // A regular file tells its size, so that a large bound costs nothing; it may have grown since.
   const auto told = static_cast<std::size_t>(std::max<off_t>(info.st_size, 0));
   Bytes contents(regular ? std::min(most, told) + 1 : most + 1);
@@ -61,6 +66,16 @@ std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t mo
                 "is it the right file?");
   }
   return contents;
+}
+
+}  // namespace
+
+std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t most) {
+  return read_opened(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), path, most, false);
+}
+
+std::optional<Bytes> read_own_file(const std::filesystem::path& path, std::size_t most) {
+  return read_opened(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)), path, most, true);
 }
 
 void replace_file(const std::filesystem::path& path, ByteView contents, const std::string& suffix) {

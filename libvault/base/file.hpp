@@ -52,6 +52,10 @@ std::size_t read_up_to(int fd, std::span<std::uint8_t> space, const std::string&
 /// The whole file, or nothing when there is none. Throws when it is larger than `most` bytes.
 std::optional<Bytes> read_file(const std::filesystem::path& path, std::size_t most);
 
+/// The same for a file of the program's own: whatever else lies in its place, a link or a pipe that would block, is
+/// refused with Error(integrity).
+std::optional<Bytes> read_own_file(const std::filesystem::path& path, std::size_t most);
+
 /// Temporary file beside it, fsync, rename, fsync of the folder: either the old contents or the new, also after a power
 /// cut. Mode 0600. The temporary file is called like it with `suffix`; one that is there already is overwritten.
 void replace_file(const std::filesystem::path& path, ByteView contents, const std::string& suffix = ".new");

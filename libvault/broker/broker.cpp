@@ -169,9 +169,7 @@ class Broker::Server {
         [this, standing, target = std::move(target)](UniqueFd connection) {
           if (is_guest(connection.get(), standing)) add(std::move(connection), standing, target);
         },
-        [this](const net::Acceptor& acceptor) {
-          return has_room() || (acceptor.somebody_waits() && make_room());
-        }));
+        [this](const net::Acceptor& acceptor) { return has_room() || (acceptor.somebody_waits() && make_room()); }));
   }
 
   bool is_guest(int socket, Standing standing) {

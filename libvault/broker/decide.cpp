@@ -91,6 +91,14 @@ Refusal policy_denied(const std::string& reason, const std::string& hint) {
   return {403, "policy_denied", "the policy does not allow this request (" + reason + ")", hint};
 }
 
+std::string where_rules_are(const SessionState& session, const policy::RuleSet& rules, const policy::Decision& decision,
+                            const std::string& command) {
+  const std::string listed = "\"agentvault " + command + "\" lists the rules";
+  const unsigned line = decision.rule ? rules.rules()[*decision.rule - 1].line : 0;
+  if (line == 0 || session.policy_source().empty()) return listed;
+  return "it is line " + std::to_string(line) + " of " + session.policy_source() + "; " + listed;
+}
+
 /// Not only because of what the session has done.
 bool asks_steadily(const policy::RuleSet& rules, const policy::Decision& decision) {
   return decision.rule && rules.rules()[*decision.rule - 1].effect == policy::Effect::approve;
@@ -119,7 +127,7 @@ Judgement decide_egress(SessionState& session, const policy::Egress& egress, con
   if (!decision.rule || decision.allowed()) return {"egress " + egress.text(), std::nullopt};
   const auto reason = rules.explain(decision);
   if (decision.effect == policy::Effect::approve) return {reason, std::nullopt, true, asks_steadily(rules, decision)};
-  return {reason, policy_denied(reason, "\"agentvault policy show\" lists the rules")};
+  return {reason, policy_denied(reason, where_rules_are(session, rules, decision, "policy show"))};
 }
 
 Judgement decide_credential(SessionState& session, const Request& request, std::chrono::system_clock::time_point now) {
@@ -138,7 +146,7 @@ Judgement decide_credential(SessionState& session, const Request& request, std::
   if (decision.effect != policy::Effect::deny) {
     return {reason, std::nullopt, !decision.allowed(), asks_steadily(grant.rules, decision)};
   }
-  return {reason, policy_denied(reason, "\"agentvault show " + grant.name + "\" lists the rules")};
+  return {reason, policy_denied(reason, where_rules_are(session, grant.rules, decision, "show " + grant.name))};
 }
 
 /// Every plan that the token's chain is bound to must have a step for the request. Of a tunnel only the host is known.

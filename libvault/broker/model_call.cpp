@@ -57,7 +57,8 @@ class RequestReader final : public http::JsonWalker {
   }
 
   bool reject(const std::string& value = {}) {
-    if (problem.empty()) problem = place(levels().size()) + (value.empty() ? "" : " = \"" + printable(value, 40) + "\"");
+    if (problem.empty())
+      problem = place(levels().size()) + (value.empty() ? "" : " = \"" + printable(value, 40) + "\"");
     return true;
   }
   std::string place(std::size_t depth) const {

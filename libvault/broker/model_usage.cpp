@@ -99,7 +99,8 @@ std::optional<ModelTokens> gemini_usage(const json& message) {
   const auto input = report.count("promptTokenCount") + report.count("toolUsePromptTokenCount");
   const auto output = report.count("candidatesTokenCount") + report.count("thoughtsTokenCount");
   const auto all = report.count("totalTokenCount");
-  return report.with({input, std::max(output, all > input ? all - input : 0), 0, report.count("cachedContentTokenCount")});
+  return report.with(
+      {input, std::max(output, all > input ? all - input : 0), 0, report.count("cachedContentTokenCount")});
 }
 
 std::optional<ModelTokens> usage_in(Shape shape, const json& message) {

@@ -58,7 +58,8 @@ SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std:
   govern(std::nullopt);
 }
 
-void SessionState::govern(std::optional<policy::AgentPolicy> agent) {
+void SessionState::govern(std::optional<policy::AgentPolicy> agent, std::string source) {
+  source_ = std::move(source);
   agent_ = std::move(agent);
   const auto* rules = agent_policy();
   for (auto& grant : grants_) {

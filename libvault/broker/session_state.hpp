@@ -60,7 +60,9 @@ class SessionState {
 
   /// What the agent may do from now on, in place of what held before; nothing: what the presets allow. Gives no
   /// credential back, and none that the session was not granted when it began.
-  void govern(std::optional<policy::AgentPolicy> agent);
+  /// `source`: for people, where that stands.
+  void govern(std::optional<policy::AgentPolicy> agent, std::string source = "");
+  const std::string& policy_source() const { return source_; }
   /// Null: the presets alone.
   const policy::AgentPolicy* agent_policy() const { return agent_ ? &*agent_ : nullptr; }
   /// For requests that no credential goes with.
@@ -100,6 +102,7 @@ class SessionState {
   Withdrawals withdrawals_;
   std::vector<Grant> grants_;
   std::optional<policy::AgentPolicy> agent_;
+  std::string source_;
   policy::RuleSet bare_rules_;
   SessionHistory history_;
   Plans plans_;

@@ -30,16 +30,16 @@ constexpr std::array kOverrides{"x-http-method-override",
                                 "forwarded"};
 
 /// By whatever name servers and stores know it.
-constexpr std::array kRanges{"range",       "if-range",    "request-range",           "x-range",
-                             "x-ms-range",  "x-ms-source-range", "x-amz-copy-source-range", "x-goog-range"};
+constexpr std::array kRanges{"range",      "if-range",          "request-range",           "x-range",
+                             "x-ms-range", "x-ms-source-range", "x-amz-copy-source-range", "x-goog-range"};
 
 /// Four letters may stand in any path or cookie; what follows them in a token is much longer.
 constexpr std::size_t kShortestTokenBody = 32;
 /// Where the characters of base64url end.
 std::size_t end_of_token(std::string_view text, std::size_t begin) {
   const auto is_part = [](char c) { return is_alphanumeric(c) || c == '-' || c == '_'; };
-  return static_cast<std::size_t>(std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_part) -
-                                  text.begin());
+  return static_cast<std::size_t>(
+      std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(begin), text.end(), is_part) - text.begin());
 }
 
 bool is_token_of_ours(std::string_view value) {

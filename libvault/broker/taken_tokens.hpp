@@ -34,8 +34,8 @@ void remove_authorization(http::Fields& fields, const provider::Binding* binding
 /// Takes out what would make an upstream obey another method, path or host than the one that was judged. Some stacks
 /// read `_` in a name as `-`.
 void remove_overrides(http::Fields& fields);
-/// What is the broker's own to say to the upstream, in a head as in a trailer; with a secret, also what asks for parts of
-/// an answer: by ranges an agent could have a secret that comes back sent in slices too short to be recognised.
+/// What is the broker's own to say to the upstream, in a head as in a trailer; with a secret, also what asks for parts
+/// of an answer: by ranges an agent could have a secret that comes back sent in slices too short to be recognised.
 void remove_what_is_ours(http::Fields& fields, bool with_secret);
 
 }  // namespace agentvault::broker

@@ -14,6 +14,7 @@ namespace agentvault::keys {
 namespace {
 
 constexpr std::string_view kMagic = "AVBACK1\n";
+constexpr std::string_view kMagicOfAll = "AVBACK";
 constexpr const char* kHeadLabel = "agentvault backup 1";
 constexpr const char* kEntryLabel = "agentvault backup entry 1";
 constexpr std::size_t kSaltSize = 16;
@@ -120,7 +121,11 @@ Backup Backup::open(const std::filesystem::path& file, const PinSource& passphra
   if (!contents) throw Error(ErrorKind::not_found, "there is no file " + file.string(), "is the path right?");
   backup.contents_ = std::move(*contents);
   const ByteView all(backup.contents_);
-  if (all.size() < kMagic.size() || as_text(all.first(kMagic.size())) != kMagic) {
+  const auto begin = as_text(all.first(std::min(all.size(), kMagic.size())));
+  if (begin != kMagic && begin.starts_with(kMagicOfAll) && begin.ends_with('\n')) {
+    throw Error(ErrorKind::failed, file.string() + " was written by a newer agentvault", "update agentvault");
+  }
+  if (begin != kMagic) {
     throw Error(ErrorKind::integrity,
                 file.string() + " is not a backup of this agentvault, or its beginning was changed",
                 "\"agentvault backup FILE\" makes one");

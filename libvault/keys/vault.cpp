@@ -96,6 +96,10 @@ void Vault::unseal(const PinSource& pin) {
       return verify_manifest(master_, snapshot_);
     } catch (const tpm::TpmError& error) {
       if (tpm::refusal(error.rc()) == tpm::Refusal::lockout) explain_lockout(*tpm_, error);
+      if (tpm::refusal(error.rc()) == tpm::Refusal::auth && !auth_) {
+        throw Error(ErrorKind::tpm, "the vault has no PIN, and the TPM says that it is wrong",
+                    "do not trust what sits between this machine and its TPM");
+      }
       // A barrier may have passed between reading the database and asking the TPM: then there is something newer.
       if (tpm::refusal(error.rc()) != tpm::Refusal::policy) throw;
       auto again = database_.newest();

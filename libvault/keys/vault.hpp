@@ -83,6 +83,7 @@ class Vault {
   /// For what is counted outside of the manifest (schemas/budget.md).
   SecretBytes budget_key() const;
   const MasterKey& master() const { return master_; }
+  const VaultPaths& paths() const { return paths_; }
   tpm::Tpm& tpm() { return *tpm_; }
 
  private:

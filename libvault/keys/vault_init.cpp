@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/installed_group.hpp"
 #include "base/p256.hpp"
+#include "keys/as_owner.hpp"
 #include "keys/credential_box.hpp"
 #include "keys/recovery.hpp"
 #include "keys/stage.hpp"
@@ -149,23 +150,13 @@ tpm::Tpm open_tpm(const NewVault& wanted, const VaultPaths& site) {
   return tpm::Tpm(wanted.tpm, site.tpm(), [&] { return wanted.pin->clone(); });
 }
 
-/// Runs what the TPM's owner must allow; asks for the password when there turns out to be one.
-template <class Work>
-auto as_owner(tpm::Tpm& tpm, const NewVault& wanted, Work work) {
-  try {
-    return work();
-  } catch (const tpm::TpmError& error) {
-    if (tpm::refusal(error.rc()) != tpm::Refusal::auth || tpm.has_owner_password() || !wanted.owner_password) throw;
-  }
-  tpm.use_owner_password(wanted.owner_password());
-  return work();
-}
-
 void occupy(tpm::Tpm& tpm, const NewVault& wanted, ByteView storage_root, const P256Key& key, Footprint& footprint) {
   if (!wanted.rollback_protection) return;
   try {
-    footprint.counter = as_owner(tpm, wanted, [&] { return tpm::define_counter(tpm, storage_root, key); });
-    footprint.stage_register = as_owner(tpm, wanted, [&] { return tpm::define_register(tpm, storage_root, key); });
+    footprint.counter =
+        as_owner(tpm, wanted.owner_password, [&] { return tpm::define_counter(tpm, storage_root, key); });
+    footprint.stage_register =
+        as_owner(tpm, wanted.owner_password, [&] { return tpm::define_register(tpm, storage_root, key); });
   } catch (const tpm::TpmError& error) {
     const auto why = tpm::refusal(error.rc());
     if (why == tpm::Refusal::auth) throw;
@@ -182,7 +173,7 @@ void build(const VaultPaths& site, const NewVault& wanted, Footprint& footprint)
   auto tpm = open_tpm(wanted, site);
   try {
     store::VaultRow vault{random_bytes(16), now(), wanted.tpm.text(), {}, {}, {}};
-    vault.storage_root = as_owner(tpm, wanted, [&] { return tpm::provision_storage_root(tpm); });
+    vault.storage_root = as_owner(tpm, wanted.owner_password, [&] { return tpm::provision_storage_root(tpm); });
     const P256Key key = P256Key::generate();
     occupy(tpm, wanted, vault.storage_root, key, footprint);
     vault.counter = footprint.counter;
@@ -233,7 +224,7 @@ void create_vault(const NewVault& wanted) {
   } catch (const Error&) {
     if (wanted.tpm.kind != tpm::TransportKind::embedded) {
       auto tpm = open_tpm(wanted, site.paths());
-      as_owner(tpm, wanted, [&] { footprint.give_back(tpm); });
+      as_owner(tpm, wanted.owner_password, [&] { footprint.give_back(tpm); });
     }
     throw;
   }

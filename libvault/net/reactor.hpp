@@ -1,6 +1,6 @@
 // One event loop over epoll, for one thread. Descriptors are watched edge-triggered: a watcher reads or writes until
-// EAGAIN, or remembers that it did not. Timers run on CLOCK_BOOTTIME, so that a suspend counts. An exception that leaves
-// a callback is logged, and the loop goes on: whoever has something to close catches it before.
+// EAGAIN, or remembers that it did not. Timers run on CLOCK_BOOTTIME, so that a suspend counts. An exception that
+// leaves a callback is logged, and the loop goes on: whoever has something to close catches it before.
 #pragma once
 
 #include <chrono>

@@ -146,14 +146,15 @@ Comparison permitted(const std::vector<Rule>& rules, const Rule& claim, bool ask
   Comparison out;
   std::set<std::pair<std::size_t, Effect>> seen;
   const auto base = base_of(place);
-  out.complete = each_example(those_that_meet(pointers(place, rules, claimed, base), claim, place.opaque_slashes),
-                              place.opaque_slashes, [&](const Example& example) {
-    if (!is_under(example.path, place.base) || !describes(region, example, place)) return;
-    const auto is = decide(set, example, place);
-    if (is.effect == Effect::deny || (is.effect == Effect::approve && !asked)) return;
-    if (!seen.insert({is.rule.value_or(0), is.effect}).second) return;
-    out.widened.push_back({Effect::deny, is.effect, describe(rules[*is.rule - 1]), example});
-  });
+  out.complete =
+      each_example(those_that_meet(pointers(place, rules, claimed, base), claim, place.opaque_slashes),
+                   place.opaque_slashes, [&](const Example& example) {
+                     if (!is_under(example.path, place.base) || !describes(region, example, place)) return;
+                     const auto is = decide(set, example, place);
+                     if (is.effect == Effect::deny || (is.effect == Effect::approve && !asked)) return;
+                     if (!seen.insert({is.rule.value_or(0), is.effect}).second) return;
+                     out.widened.push_back({Effect::deny, is.effect, describe(rules[*is.rule - 1]), example});
+                   });
   return out;
 }
 

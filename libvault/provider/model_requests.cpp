@@ -22,9 +22,8 @@ constexpr std::uint64_t kMost = 1'000'000;
 const std::map<std::string, Kind, std::less<>> kLists{
     {"plain", Kind::plain},     {"own", Kind::own},     {"output", Kind::output}, {"answers", Kind::answers},
     {"prompts", Kind::prompts}, {"cache", Kind::cache}, {"off", Kind::off}};
-const std::map<std::string, RequestForm::Cost, std::less<>> kCosts{{"text", RequestForm::Cost::text},
-                                                                   {"image", RequestForm::Cost::image},
-                                                                   {"twice", RequestForm::Cost::twice}};
+const std::map<std::string, RequestForm::Cost, std::less<>> kCosts{
+    {"text", RequestForm::Cost::text}, {"image", RequestForm::Cost::image}, {"twice", RequestForm::Cost::twice}};
 
 std::string in_snake_case(const std::string& name) {
   std::string out;

@@ -1,5 +1,5 @@
-// What requests to models may hold, so that the most they use is known (schemas/models.md): data, one set for each way of
-// speaking.
+// What requests to models may hold, so that the most they use is known (schemas/models.md): data, one set for each way
+// of speaking.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ struct RequestForm {
   enum class Kind { plain, own, choice, form, output, answers, prompts, cache, off, type };
   struct Member {
     Kind kind = Kind::plain;
-    std::vector<std::string> choices{};   // Kind::choice
-    const RequestForm* form = nullptr;    // Kind::form
+    std::vector<std::string> choices{};  // Kind::choice
+    const RequestForm* form = nullptr;   // Kind::form
   };
   enum class Cost { text, image, twice };
 

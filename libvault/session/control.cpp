@@ -155,9 +155,7 @@ class ControlServer::Connection final : public net::Watcher {
 
  private:
   bool urgent() const override { return true; }
-  void on_ready(std::uint32_t) override try {
-    read_command();
-  } catch (const std::exception& error) {
+  void on_ready(std::uint32_t) override try { read_command(); } catch (const std::exception& error) {
     log::warning(std::string("a command was dropped: ") + error.what());
     close();
   }
@@ -207,8 +205,9 @@ class ControlServer::Connection final : public net::Watcher {
 ControlServer::ControlServer(net::Reactor& reactor, int listening_socket, ControlHandlers handlers)
     : reactor_(reactor),
       handlers_(std::move(handlers)),
-      acceptor_(reactor, UniqueFd(::fcntl(listening_socket, F_DUPFD_CLOEXEC, 0)),
-                [this](UniqueFd socket) { take(std::move(socket)); }, {}, net::Acceptor::Turn::urgent) {}
+      acceptor_(
+          reactor, UniqueFd(::fcntl(listening_socket, F_DUPFD_CLOEXEC, 0)),
+          [this](UniqueFd socket) { take(std::move(socket)); }, {}, net::Acceptor::Turn::urgent) {}
 
 ControlServer::~ControlServer() = default;
 

@@ -7,7 +7,6 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "session/key_variables.hpp"
-#include "session/key_variables.hpp"
 
 namespace agentvault::session {
 namespace {

@@ -78,7 +78,9 @@ Environment environment_for(const ExecRequest& request, const Terms& terms, brok
   wanted.tokenless_proxy_port = broker.tokenless_proxy_port();
   wanted.session = hex(state.id());
   wanted.files = &files;
-  wanted.mint = [&](const std::string& name) { return encode(mint(state, {token::Credential{name}}, terms.max_lifetime)); };
+  wanted.mint = [&](const std::string& name) {
+    return encode(mint(state, {token::Credential{name}}, terms.max_lifetime));
+  };
   wanted.widest_token = encode(mint(state, {}, terms.max_lifetime));
   wanted.proxy_token = encode(proxy_token);
   wanted.holds_secret = [&](std::string_view value) { return broker.holds_secret(value); };
@@ -308,7 +310,7 @@ int run_exec(ExecRequest request) {
   broker::SessionState state(id, opened.generation, broker::Lease(terms.ttl, terms.max_lifetime, child_lives),
                              std::move(opened.grants), audit::Segment::create(request.open.paths.audit(), hex(id)));
   if (!request.taken) prepare_budgets(state, request.open, std::move(opened.budget_key));
-  state.govern(governance.agent);
+  state.govern(governance.agent, governance.source());
   if (request.plan) state.plans().add({}, std::move(*request.plan));
   InstalledGroup::give_up();  // what this process still does in the vault's folder it does through a descriptor
   state.set_can_ask(level != sandbox::Level::off);
@@ -324,7 +326,7 @@ int run_exec(ExecRequest request) {
       state, broker,
       {std::move(opened.announcement_key), opened.version, [&](const std::vector<store::PolicyRow>& policies) {
          const auto news = governance_of(policies, request.open.agent, request.open.folder);
-         state.govern(news.agent);
+         state.govern(news.agent, news.source());
          broker.set_egress(egress_of(request, news, terms.reaches));
        }});
 

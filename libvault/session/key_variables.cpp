@@ -9,8 +9,8 @@ namespace agentvault::session {
 namespace {
 
 /// How such names end; a whole name may also be one of these.
-constexpr std::array kEnds{"_KEY",     "_APIKEY", "_TOKEN",      "_SECRET",       "_PASSWORD",          "_PASSWD",
-                           "_PASS",    "_PAT",    "_CREDENTIAL", "_CREDENTIALS",  "_CONNECTION_STRING", "_DSN",
+constexpr std::array kEnds{"_KEY",     "_APIKEY", "_TOKEN",      "_SECRET",      "_PASSWORD",          "_PASSWD",
+                           "_PASS",    "_PAT",    "_CREDENTIAL", "_CREDENTIALS", "_CONNECTION_STRING", "_DSN",
                            "_API_KEYS"};
 constexpr std::array kNames{"PASSWORD", "PGPASSWORD", "MYSQL_PWD", "SSHPASS", "APIKEY", "TOKEN", "SECRET"};
 /// These are none.
@@ -19,11 +19,11 @@ constexpr std::array kNoKeyEnds{"_PUBLIC_KEY", "_PUBLISHABLE_KEY"};
 
 /// What keys begin with, and nothing else does. Shorter ones of presets ("re_") say too little.
 constexpr std::array kBeginnings{
-    "sk-",    "sk_live_", "sk_test_", "rk_live_", "rk_test_", "ghp_",   "gho_",   "ghu_",   "ghs_",    "github_pat_",
-    "glpat-", "gldt-",    "glsa_",    "xoxb-",    "xoxp-",    "xapp-",  "AIza",   "hf_",    "npm_",    "pypi-",
-    "shpat_", "SG.",      "dop_v1_",  "gsk_",     "csk-",     "xai-",   "pplx-",  "tvly-",  "figd_",   "phx_",
-    "lsv2_",  "nfp_",     "ATATT",    "ATTA",     "sntrys_",  "sntryu_", "CCIPAT_", "NRAK-", "pcsk_",  "sb_secret_",
-    "ntn_",   "secret_",  "AQ.",      "whsec_",   "eyJ"};
+    "sk-",         "sk_live_", "sk_test_", "rk_live_",   "rk_test_", "ghp_",    "gho_",  "ghu_",    "ghs_",
+    "github_pat_", "glpat-",   "gldt-",    "glsa_",      "xoxb-",    "xoxp-",   "xapp-", "AIza",    "hf_",
+    "npm_",        "pypi-",    "shpat_",   "SG.",        "dop_v1_",  "gsk_",    "csk-",  "xai-",    "pplx-",
+    "tvly-",       "figd_",    "phx_",     "lsv2_",      "nfp_",     "ATATT",   "ATTA",  "sntrys_", "sntryu_",
+    "CCIPAT_",     "NRAK-",    "pcsk_",    "sb_secret_", "ntn_",     "secret_", "AQ.",   "whsec_",  "eyJ"};
 constexpr std::size_t kShortest = 20;  // of a key that is known by its beginning alone
 constexpr std::size_t kShortestNamed = 8;
 constexpr std::string_view kPrivateKey = "PRIVATE KEY-----";

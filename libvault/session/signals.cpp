@@ -20,8 +20,8 @@ bool is_for_the_group(int number) {
   return number != SIGHUP && number != SIGCONT;
 }
 
-/// Every signal that would end or stop this process, but those that its own faults and writes raise and those nobody can
-/// catch.
+/// Every signal that would end or stop this process, but those that its own faults and writes raise and those nobody
+/// can catch.
 sigset_t watched() {
   sigset_t set;
   sigfillset(&set);

@@ -65,9 +65,9 @@ void configure(SQLite::Database& database) {
   sqlite3_limit(database.getHandle(), SQLITE_LIMIT_LENGTH, kMaxValueSize);
   database.setBusyTimeout(kBusyMilliseconds);
   // The schema of a file somebody else wrote must not make SQLite do anything.
-  for (const auto& [what, on] : {std::pair{SQLITE_DBCONFIG_DEFENSIVE, 1}, std::pair{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
-                                 std::pair{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
-                                 std::pair{SQLITE_DBCONFIG_ENABLE_VIEW, 0}}) {
+  for (const auto& [what, on] :
+       {std::pair{SQLITE_DBCONFIG_DEFENSIVE, 1}, std::pair{SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+        std::pair{SQLITE_DBCONFIG_ENABLE_TRIGGER, 0}, std::pair{SQLITE_DBCONFIG_ENABLE_VIEW, 0}}) {
     sqlite3_db_config(database.getHandle(), what, on, nullptr);
   }
   database.exec(

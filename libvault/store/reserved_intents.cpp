@@ -38,7 +38,8 @@ std::string lines_in(int fd) {
 }
 
 std::string line_of(const Intent& intent) {
-  return (intent.kind == Intent::Kind::rotate ? std::string(kRotate) : std::string(kRevokeAgent) + intent.subject) + "\n";
+  return (intent.kind == Intent::Kind::rotate ? std::string(kRotate) : std::string(kRevokeAgent) + intent.subject) +
+         "\n";
 }
 
 std::vector<Intent> intents_in(const std::string& lines) {

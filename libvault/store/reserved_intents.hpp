@@ -1,6 +1,6 @@
 // Room for what `revoke` wants done when the database takes nothing any more (a full disk): a file of fixed size beside
-// it, written when the vault is made, and from then on only overwritten in place. Like the intents in the database it is
-// under no MAC: it can only take away.
+// it, written when the vault is made, and from then on only overwritten in place. Like the intents in the database it
+// is under no MAC: it can only take away.
 #pragma once
 
 #include <filesystem>

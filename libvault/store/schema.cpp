@@ -68,8 +68,8 @@ void check_schema(SQLite::Database& database) {
   const int version = database.execAndGet("PRAGMA user_version").getInt();
   if (version > kVersion) {
     throw Error(ErrorKind::failed,
-                "the vault was written by a newer agentvault (format " + std::to_string(version) +
-                    ", this one knows " + std::to_string(kVersion) + ")",
+                "the vault was written by a newer agentvault (format " + std::to_string(version) + ", this one knows " +
+                    std::to_string(kVersion) + ")",
                 "update agentvault");
   }
   if (version < 1) throw Error(ErrorKind::integrity, "the file is not a vault's database", kPutBack);

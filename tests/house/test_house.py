@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -76,14 +77,14 @@ class GateTest(unittest.TestCase):
                                  (r"#include <toml", {"libvault/policy/strict_table.hpp"}),
                                  (r"#include <seccomp\.h", {"libvault/sandbox/syscall_filter.cpp"}),
                                  (r"#include <libnftnl/", {"libvault/sandbox/redirection.cpp"}),
-                                 (r"#include <SQLiteCpp", {"libvault/store/database.cpp"})):
+                                 (r"#include <SQLiteCpp", {"libvault/store/database.cpp", "libvault/store/schema.cpp"})):
             found = {str(path.relative_to(ROOT)) for path in sources() if re.search(pattern, path.read_text())}
             self.assertEqual(found, allowed)
         esys = {str(path.relative_to(ROOT)) for path in sources() if re.search(r"\bEsys_|\bTPM2B", path.read_text())}
         self.assertTrue(all(path.startswith("tpm/") for path in esys), esys)
 
     def test_main_is_a_table(self):
-        self.assertLessEqual(len((ROOT / "cli/main.cpp").read_text().splitlines()), 80)
+        self.assertLessEqual(len((ROOT / "cli/main.cpp").read_text().splitlines()), 100)
 
 
 class HardeningTest(unittest.TestCase):
@@ -142,6 +143,11 @@ class DocumentsTest(unittest.TestCase):
         for shell in ("zsh", "fish"):
             text = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True).stdout
             self.assertIn("attenuate", text)
+        # Words between single quotes, in which only \\' and \\\\ mean something (fish's language).
+        for line in text.splitlines():
+            self.assertRegex(line, r"^(#.*|complete (([^'\\]|'([^'\\]|\\['\\])*')*))$")
+        if shutil.which("fish"):
+            subprocess.run(["fish", "--no-execute"], input=text, text=True, check=True)
         self.assertEqual(subprocess.run([PROGRAM, "completion", "tcsh"], capture_output=True).returncode, 2)
 
     def test_help_names_what_users_rely_on(self):

@@ -546,6 +546,14 @@ class LiveTest(PolicyTest):
         self.assert_allowed(s, "/a/x")
         self.assert_denied(s, "/b/x")
 
+    def test_a_refusal_names_the_rule_and_where_it_stands(self):
+        self.trust(ALLOW_A + "\n[[agents.default.rules]]\neffect = 'deny'\npaths = ['/a/secret']\n")
+        s = self.session_in(self.project)
+        hint = json.loads(s.request("GET", "/api/a/secret")[2])["error"]["hint"]
+        line = 1 + (self.project / "agentvault.toml").read_text().splitlines().index("effect = 'deny'")
+        self.assertRegex(hint, rf"it is line ({line - 1}|{line}) of {self.project}/agentvault.toml; \"agentvault show api\"")
+        self.assertEqual(json.loads(s.request("GET", "/api/none")[2])["error"]["hint"], '"agentvault show api" lists the rules')
+
     def test_revoking_an_agent_stops_its_sessions_only_and_lasts_until_it_is_lifted(self):
         text = ALLOW_A + "\n[agents.reader]\n"
         self.trust(text)

@@ -60,6 +60,19 @@ class RecoveryTest(SystemTest):
         self.assertEqual(session.request("GET", "/api/x")[0], 200)
         self.assertEqual(self.up.header(seen, "Authorization"), "Bearer " + KEY)
 
+    def test_a_passphrase_that_anybody_guesses_is_refused(self):
+        vault = self.vault()
+        file = self.folder / "short"
+        file.write_text("x" * 7)
+        file.chmod(0o600)
+        self.refused(vault.run("recovery", "set", "--new-passphrase-file", file), 5, "at least 8 characters", "several words")
+        file.write_text("x" * 8)
+        self.assertIn("a short recovery passphrase", self.ok(vault.run("recovery", "set", "--new-passphrase-file", file)).err)
+        backup = self.folder / "b"
+        self.ok(vault.run("backup", backup))
+        backup.write_bytes(b"AVBACK2\n" + backup.read_bytes()[8:])
+        self.refused(Vault(self.folder / "new").run("restore", backup, "--passphrase-file", file, "--tpm", "embedded"), 1, "newer agentvault", "update agentvault")
+
     def test_on_another_machine(self):
         vault = self.filled()
         shown = json.loads(vault.run("show", "api", "--json").out)

@@ -260,6 +260,33 @@ class SwtpmTest(SystemTest):
         self.ok(vault.add("new", "--url", "https://h.example"))
         self.assertEqual({c["name"] for c in json.loads(vault.run("list", "--json").out)}, {"two", "new"})
 
+    def test_a_destroyed_vault_leaves_nothing_in_the_tpm(self):
+        raw = RawTpm(self.tpm.path)
+        other = Vault(self.folder / "other", self.tpm.name)
+        other.path.parent.mkdir()
+        self.ok(other.init())
+        before = raw.indices()
+        for with_password in (False, True):
+            vault = Vault(self.folder, self.tpm.name)
+            password = self.folder / "owner"
+            password.write_text("owner secret")
+            password.chmod(0o600)
+            self.ok(vault.init())
+            copy = self.folder / "copy"
+            shutil.copytree(vault.path, copy)
+            self.assertEqual(len(raw.indices()), len(before) + 2)
+            if with_password:
+                raw.set_owner_password(b"owner secret")
+                self.refused(vault.run("destroy", "--yes"), 5, "there is no terminal", "--owner-password-file")
+            self.ok(vault.run("destroy", "--yes", *(["--owner-password-file", password] if with_password else [])))
+            self.assertEqual(raw.indices(), before)
+            self.assertFalse(vault.path.exists())
+            shutil.copytree(copy, vault.path)
+            self.refused(vault.run("exec", "--", "true"), 7, "counter was deleted")
+            shutil.rmtree(vault.path)
+            shutil.rmtree(copy)
+        self.ok(other.run("exec", "-q", "--", "true"))
+
     def test_each_failing_command_of_init_leaves_no_vault_and_no_index(self):
         meddler = TpmMeddler(self.folder, self.tpm.path)
         self.addCleanup(meddler.stop)

@@ -74,6 +74,52 @@ class VaultTest(SystemTest):
             database.execute("CREATE TRIGGER t BEFORE UPDATE ON stage BEGIN SELECT RAISE(IGNORE); END")
         self.refused(vault.run("list"), 6, "changed by something other than agentvault", "copy of vault.db")
 
+    def test_a_vault_is_destroyed(self):
+        vault = self.vault()
+        self.ok(vault.add("openai"))
+        session = self.session(vault)
+        self.refused(vault.run("destroy"), 2, "with its 1 credentials", "--yes")
+        self.ok(vault.run("exec", "-q", "--", "true"))
+        foreign = vault.path / "thesis"
+        foreign.write_text("x")
+        done = self.ok(vault.run("destroy", "--yes"))
+        self.assertIn("its folder holds files of others", done.err)
+        self.assertEqual(list(vault.path.iterdir()), [foreign])
+        self.assert_error(session.request("GET", "/openai/x"), 401, "session_revoked")
+        self.refused(vault.run("destroy", "--yes"), 3, "there is no vault")
+        foreign.unlink()
+        vault.path.rmdir()
+        self.ok(vault.init())
+        self.ok(vault.run("destroy", "--yes"))
+        self.assertFalse(vault.path.exists())
+
+    def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(self):
+        for name in ("tpm/state", "revocations", "vault.lock", "vault.db"):
+            vault = Vault(self.folder / name.replace("/", "-"))
+            vault.path.parent.mkdir()
+            self.ok(vault.init())
+            (vault.path / name).unlink(missing_ok=True)
+            os.mkfifo(vault.path / name, 0o600)
+            for words in (["exec", "-q", "--", "true"], ["rotate"], ["list"]):
+                result = vault.run(*words)
+                self.assertNotIn(result.code, (None, -9), (name, words, result))
+            self.assertIn(vault.run("revoke", "--all").code, (0, 1, 6, 7), name)
+
+    def test_the_pin_is_asked_for_before_the_secret(self):
+        vault = self.vault()
+        pin = self.folder / "pin"
+        pin.write_text("13579")
+        pin.chmod(0o600)
+        self.assertIn("a short PIN can be guessed", self.ok(vault.run("pin", "change", "--new-pin-file", pin)).err)
+        code, output = run_on_terminal(vault.argv("add", "openai"), vault.environment, [("PIN: ", "13579\n"), ("(hidden): ", KEY + "\n")])
+        self.assertEqual(code, 0, output)
+
+    def test_inside_a_session_the_vault_is_said_to_be_out_of_reach(self):
+        vault = self.vault()
+        self.ok(vault.add("openai"))
+        done = vault.run("exec", "-q", "--isolation", "strict", "--", PROGRAM, "--vault", vault.path, "list")
+        self.refused(done, 3, "there is no vault", "ask whoever started it")
+
     def test_no_other_schema_than_its_own_is_worked_with(self):
         vault = self.vault()
         self.ok(vault.add("openai"))
@@ -140,7 +186,7 @@ class VaultTest(SystemTest):
     def test_no_tpm_names_the_next_line(self):
         if os.path.exists("/dev/tpmrm0"):
             self.skipTest("SKIPPED: this machine has a TPM")
-        self.refused(Vault(self.folder).run("init"), 7, "no TPM at /dev/tpmrm0", "agentvault init --tpm embedded")
+        self.refused(Vault(self.folder).run("init"), 7, "no TPM at /dev/tpmrm0", "--tpm embedded")
         self.refused(Vault(self.folder).run("init", "--tpm", "device:/dev/none"), 7, "no TPM at /dev/none", "--tpm embedded")
 
     def test_no_permission_on_the_device_names_the_group_command_and_a_new_login(self):

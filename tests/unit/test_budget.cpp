@@ -85,7 +85,7 @@ TEST_CASE("what was counted under a clock that ran ahead counts for today, and n
   terms.requests_per_minute = 2;
   CHECK(reserved(ledger, terms, at(kNoon + kYears)));
   CHECK(reserved(ledger, terms, at(kNoon)));
-  CHECK_FALSE(reserved(ledger, terms, at(kNoon)));       // of that minute
+  CHECK_FALSE(reserved(ledger, terms, at(kNoon)));  // of that minute
   CHECK(reserved(ledger, terms, at(kNoon + 60)));
   CHECK_FALSE(reserved(ledger, terms, at(kNoon + 120)));  // of that day
   CHECK(reserved(ledger, terms, at(kNoon + kDay)));
@@ -218,8 +218,7 @@ TEST_CASE("the most that a request to a model can use") {
   // A limit that the service ignores is none.
   CHECK_FALSE(unbounded(Shape::openai, "/v1/responses", R"({"model":"gpt-5","max_tokens":1})").empty());
   CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", R"({"model":"c","max_output_tokens":1})").empty());
-  CHECK_FALSE(
-      unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").empty());
+  CHECK_FALSE(unbounded(Shape::gemini, "/v1beta/models/g:generateContent", R"({"maxOutputTokens":1})").empty());
   CHECK(call_of(Shape::gemini, "/v1beta/models/g:generateContent",
                 R"({"tools":[{"functionDeclarations":[]}],
                     "generation_config":{"max_output_tokens":60000},"generationConfig":{"maxOutputTokens":1}})")
@@ -251,7 +250,8 @@ TEST_CASE("the most that a request to a model can use") {
   CHECK(image.most.input > 10'000);
   // Summing up the conversation first is one reading and one answer more.
   const auto compacted = [](const char* more) {
-    return call_of(Shape::anthropic, "/v1/messages", std::string(R"({"model":"c","max_tokens":5,"messages":[])") + more).most;
+    return call_of(Shape::anthropic, "/v1/messages", std::string(R"({"model":"c","max_tokens":5,"messages":[])") + more)
+        .most;
   };
   const auto edits = [](const std::string& type) {
     return R"(,"context_management":{"edits":[{"type":")" + type + R"("}]}})";
@@ -274,8 +274,9 @@ TEST_CASE("the most that a request to a model can use") {
                       "content":[{"type":"text","text":"x"}]}]},
                       {"role":"assistant","content":[{"type":"thinking","thinking":"x","signature":"y"}]}]})")
             .most.output == 5);
-  CHECK(call_of(Shape::openai, "/v1/responses",
-                R"({"model":"g","instructions":"i","store":false,"include":["reasoning.encrypted_content"],"stream":true,
+  CHECK(
+      call_of(Shape::openai, "/v1/responses",
+              R"({"model":"g","instructions":"i","store":false,"include":["reasoning.encrypted_content"],"stream":true,
                     "prompt_cache_key":"k","reasoning":{"effort":"low"},"parallel_tool_calls":false,"tool_choice":"auto",
                     "tools":[{"type":"function","name":"f","strict":false,"parameters":{"type":"web_search"}},
                              {"type":"custom","name":"apply_patch","format":{"type":"grammar"}},{"type":"local_shell"}],
@@ -283,7 +284,7 @@ TEST_CASE("the most that a request to a model can use") {
                              {"type":"function_call","name":"f","arguments":"{}","call_id":"c"},
                              {"type":"function_call_output","call_id":"c","output":"done"},
                              {"type":"tool_search_output","tools":[{"type":"function","name":"f"}]}]})")
-            .model == "g");
+          .model == "g");
   CHECK(call_of(Shape::openai, "/v1/chat/completions",
                 R"({"model":"g","stream":true,"stream_options":{"include_usage":true},"messages":[
                     {"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"https://x"}}]},
@@ -323,8 +324,9 @@ TEST_CASE("requests without a bound are said to have none") {
        {R"("input":[{"type":"additional_tools","role":"developer","tools":[{"type":"web_search"}]}])",
         R"("input":[{"type":"tool_search_output","tools":[{"type":"code_interpreter"}]}])",
         R"("tools":[{"type":"namespace","name":"n","tools":[{"type":"file_search"}]}])", R"("a_member_of_tomorrow":1)",
-        R"("input":[{"type":"a_kind_of_tomorrow","role":"user"}])", R"("Tools":[])", R"("context_management":[{"type":"other"}])",
-        R"("input":[{"role":"user","content":[{"text":"x"}]}])", R"("stream":{"a":1})"}) {
+        R"("input":[{"type":"a_kind_of_tomorrow","role":"user"}])", R"("Tools":[])",
+        R"("context_management":[{"type":"other"}])", R"("input":[{"role":"user","content":[{"text":"x"}]}])",
+        R"("stream":{"a":1})"}) {
     INFO(more);
     CHECK_FALSE(openai(more).empty());
   }
@@ -401,22 +403,21 @@ TEST_CASE("what answers say was used, in one piece and in many") {
     REQUIRE(gemini);
     CHECK((gemini->input == 4 && gemini->output == 11));
     // Each sampling of one request counts; what was read from a cache is known of each.
-    const auto compacted = used(
-        Shape::anthropic, false,
-        R"({"usage":{"input_tokens":23000,"output_tokens":1000,"iterations":[
+    const auto compacted = used(Shape::anthropic, false,
+                                R"({"usage":{"input_tokens":23000,"output_tokens":1000,"iterations":[
              {"type":"compaction","input_tokens":180000,"output_tokens":3500,"cache_read_input_tokens":20000},
              {"type":"message","input_tokens":23000,"output_tokens":1000}]}})",
-        step);
+                                step);
     REQUIRE(compacted);
     CHECK((compacted->input == 223'000 && compacted->output == 4500 && compacted->cache_reads == 20'000));
     CHECK_FALSE(used(Shape::anthropic, false,
                      R"({"usage":{"input_tokens":1,"output_tokens":1,"iterations":[{"input_tokens":"9"}]}})", step));
-    const auto cached = used(Shape::openai, false,
-                             R"({"usage":{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":90}}})",
-                             step);
+    const auto cached = used(
+        Shape::openai, false,
+        R"({"usage":{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":90}}})", step);
     CHECK((cached && cached->cache_reads == 90));
-    const auto gemini_cached = used(
-        Shape::gemini, false, R"({"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":80}})", step);
+    const auto gemini_cached =
+        used(Shape::gemini, false, R"({"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":80}})", step);
     CHECK((gemini_cached && gemini_cached->cache_reads == 80));
     CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));
     CHECK_FALSE(used(Shape::openai, false, R"({"text":"\"usage\":{\"prompt_tokens\":1}"})", step));

@@ -4,8 +4,8 @@
 #include "base/error.hpp"
 #include "base/file.hpp"
 #include "catch.hpp"
-#include "scratch.hpp"
 #include "provider/preset.hpp"
+#include "scratch.hpp"
 #include "session/environment.hpp"
 #include "session/key_variables.hpp"
 
@@ -56,30 +56,30 @@ TEST_CASE("what looks like a key of others is held back") {
       CHECK(holds_a_key(name, "0123456789"));
     }
   }
-  for (const auto& [name, value] : std::map<std::string, std::string>{
-           {"AWS_SECRET_ACCESS_KEY", "standin-0123456789"},
-           {"DATABASE_URL", "postgres://u:standin@db/x"},
-           {"REDIS", "redis://:standin@cache:6379/0"},
-           {"PGPASSWORD", "pw"},
-           {"DB_PASS", "x"},
-           {"WHATEVER", "ghp_standin0standin0standin0"},
-           {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
-           {"SENTRY_DSN", "https://standin@o1.ingest.example/1"}}) {
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"AWS_SECRET_ACCESS_KEY", "standin-0123456789"},
+                                          {"DATABASE_URL", "postgres://u:standin@db/x"},
+                                          {"REDIS", "redis://:standin@cache:6379/0"},
+                                          {"PGPASSWORD", "pw"},
+                                          {"DB_PASS", "x"},
+                                          {"WHATEVER", "ghp_standin0standin0standin0"},
+                                          {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
+                                          {"SENTRY_DSN", "https://standin@o1.ingest.example/1"}}) {
     INFO(name);
     CHECK(holds_a_key(name, value));
   }
-  for (const auto& [name, value] : std::map<std::string, std::string>{
-           {"PATH", "/usr/bin:/bin"},
-           {"GPG_KEY", "0123456789ABCDEF0123456789ABCDEF01234567"},
-           {"SSH_KEY", "/home/u/.ssh/id_ed25519"},
-           {"MAX_TOKEN", "4096"},
-           {"CLAUDE_CODE_MAX_OUTPUT_TOKENS", "32000000"},
-           {"STRIPE_PUBLISHABLE_KEY", "pk_test_0123456789012345"},
-           {"HOMEPAGE", "https://example.org/a:b@c"},
-           {"REMOTE", "https://u@example.org/x"},
-           {"GIT_AUTHOR_NAME", "sk-"},
-           {"LESSKEY", "0123456789"},
-           {"API_TOKEN", ""}}) {
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"PATH", "/usr/bin:/bin"},
+                                          {"GPG_KEY", "0123456789ABCDEF0123456789ABCDEF01234567"},
+                                          {"SSH_KEY", "/home/u/.ssh/id_ed25519"},
+                                          {"MAX_TOKEN", "4096"},
+                                          {"CLAUDE_CODE_MAX_OUTPUT_TOKENS", "32000000"},
+                                          {"STRIPE_PUBLISHABLE_KEY", "pk_test_0123456789012345"},
+                                          {"HOMEPAGE", "https://example.org/a:b@c"},
+                                          {"REMOTE", "https://u@example.org/x"},
+                                          {"GIT_AUTHOR_NAME", "sk-"},
+                                          {"LESSKEY", "0123456789"},
+                                          {"API_TOKEN", ""}}) {
     INFO(name);
     CHECK_FALSE(holds_a_key(name, value));
   }
