@@ -7,6 +7,7 @@
 #include "open_vault.hpp"
 #include "output.hpp"
 #include "policy_file.hpp"
+#include "policy_remarks.hpp"
 #include "provider/binding.hpp"
 #include "rule_lines.hpp"
 #include "session/announcement.hpp"
@@ -122,6 +123,7 @@ int show_all(const Arguments& a, const std::vector<store::PolicyRow>& policies) 
 int run_policy_check(const Arguments& a) {
   const auto file = read_policy_file(a.file);
   remark_on_unknown_credentials(file.document, stored_credentials(a));
+  for (const auto& remark : remarks_on(file.document, services_for(a, {&file.document}))) note("warning: " + remark);
   std::vector<Record> records;
   for (const auto& agent : file.document.agents) {
     Record record = record_of(agent);

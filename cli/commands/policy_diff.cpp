@@ -10,10 +10,8 @@
 #include "output.hpp"
 #include "policy/comparison.hpp"
 #include "policy_file.hpp"
-#include "provider/binding.hpp"
-#include "provider/preset.hpp"
+#include "policy_services.hpp"
 #include "session/governance.hpp"
-#include "store/database.hpp"
 #include "terminal.hpp"
 
 namespace agentvault::cli {
@@ -21,68 +19,6 @@ namespace {
 
 using policy::AgentPolicy;
 using policy::Document;
-
-/// What a rule's paths are paths of.
-struct Service {
-  policy::Place place;
-  std::vector<policy::Rule> preset;
-  std::string where{};  // " at HOST", where several are possible
-};
-using Services = std::multimap<std::string, Service>;
-
-/// Every rule's host tells something about a service of which nobody knows where it is.
-std::vector<std::string> hosts_in(const std::vector<const Document*>& documents) {
-  std::vector<std::string> hosts;
-  for (const auto* document : documents) {
-    for (const auto& agent : document->agents) {
-      for (const auto& rule : agent.rules) hosts.insert(hosts.end(), rule.hosts.begin(), rule.hosts.end());
-    }
-  }
-  return hosts;
-}
-
-/// Those of the vault. Others that the policies name may be stored anywhere, whatever a preset of that name says: each
-/// stands there once for every host that rules tell apart.
-Services services_for(const Arguments& a, const std::vector<const Document*>& documents) {
-  Services services;
-  if (std::filesystem::exists(a.paths_of_vault().database())) {
-    for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
-      auto binding = provider::Binding::from_json(row.binding);
-      services.insert(
-          {row.name,
-           {{row.name, binding.origin.host, binding.base, binding.opaque_slashes}, std::move(binding.rules)}});
-    }
-  }
-  const auto presets = provider::Presets::load(provider::preset_folder());
-  const auto add = [&](const std::string& name) {
-    if (services.contains(name)) return;
-    const auto* preset = presets.find(name);
-    const auto binding = preset != nullptr ? preset->binding : provider::Binding();
-    auto hosts = policy::hosts_told_apart(hosts_in(documents));
-    const bool told = hosts.size() > 1;
-    if (!told && !binding.origin.host.empty()) hosts = {binding.origin.host};
-    for (const auto& host : hosts) {
-      services.insert({name, {{name, host, "", binding.opaque_slashes}, binding.rules, told ? " at " + host : ""}});
-    }
-  };
-  for (const auto* document : documents) {
-    for (const auto& agent : document->agents) {
-      for (const auto& name : agent.credentials.value_or(std::vector<std::string>())) add(name);
-      for (const auto& rule : agent.rules) std::for_each(rule.credentials.begin(), rule.credentials.end(), add);
-    }
-  }
-  // Rules that name no credential are about any.
-  if (services.empty()) add("any");
-  return services;
-}
-
-/// An agent that is not named has nothing, but for the one that always exists.
-std::vector<policy::Rule> rules_of(const AgentPolicy* agent, const std::string& name, const std::string& credential,
-                                   const Service& service) {
-  if (agent == nullptr && name != session::kDefaultAgent) return {};
-  if (agent != nullptr && !agent->grants(credential)) return {};
-  return policy::rules_for(agent, credential, service.preset);
-}
 
 std::string word(policy::Effect effect) {
   return effect == policy::Effect::allow ? "allowed" : effect == policy::Effect::approve ? "asked" : "denied";
@@ -208,14 +144,6 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
   compare_duration("ttl", old.ttl, fresh.ttl, policy::kUsualTtl);
   compare_duration("max_lifetime", old.max_lifetime, fresh.max_lifetime, policy::kUsualMaxLifetime);
   compare_duration("approval_timeout", old.approval_timeout, fresh.approval_timeout, policy::kUsualApprovalTimeout);
-}
-
-std::set<std::string> agents_in(const std::vector<const Document*>& documents) {
-  std::set<std::string> names{session::kDefaultAgent};
-  for (const auto* document : documents) {
-    for (const auto& agent : document->agents) names.insert(agent.name);
-  }
-  return names;
 }
 
 /// Null: not named.

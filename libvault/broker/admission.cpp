@@ -103,7 +103,7 @@ Judgement Admission::decide_connect(Request& request) {
     return decide(context_.session, context_.egress, request, now);
   }
   // Each request inside is judged on its own.
-  return {ours ? "the broker itself" : "intercepted", judge_token(context_.session, request, now)};
+  return {ours ? "the broker itself" : "intercepted", judge_token(context_.session, request)};
 }
 
 Judgement Admission::decide_all(Request& request) {
@@ -160,8 +160,7 @@ Judgement Admission::bind_plan(Request& request) {
   }
   request.token_ids = request.token->ids;
   request.not_after = token::not_after(request.token->token);
-  if (auto refusal = judge_token(context_.session, request, std::chrono::system_clock::now()))
-    return {"", std::move(refusal)};
+  if (auto refusal = judge_token(context_.session, request)) return {"", std::move(refusal)};
   try {
     if (!context_.session.plans().add(request.token->delegations(), policy::parse_plan(request.body, "plan"))) {
       return {"", Refusal{403, "too_many_plans", "this session is bound to as many plans as it takes", "keep to them"}};

@@ -29,6 +29,7 @@ constexpr std::size_t kSubAgentsPart = 4;         // of these, one sub-agent may
 constexpr std::size_t kReservedDescriptors = 64;  // for the control socket, the log, and whatever a library opens
 constexpr int kBacklog = 256;
 constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::seconds kClockPause{10};  // what is under way outlives its hours by so much at most
 
 /// An agent that opens connections must not take the last descriptor: each may need one more towards an upstream.
 std::size_t most_connections() {
@@ -136,6 +137,7 @@ class Broker::Server {
     for (auto& socket : entrances.diverted) open(std::move(socket), Standing::diverted);
     for (auto& reached : entrances.reached)
       open(std::move(reached.socket), Standing::diverted, std::move(reached.target));
+    watch_the_clock();
   }
 
   const BrokerContext& context() const { return context_; }
@@ -159,6 +161,13 @@ class Broker::Server {
     for (auto* connection : all) {
       if (connections_.contains(connection)) work(*connection);
     }
+  }
+
+  void watch_the_clock() {
+    clock_.set(kClockPause, [this] {
+      watch_the_clock();
+      if (context_.session.follows_the_clock()) enforce_withdrawals();
+    });
   }
 
   enum class Standing { with_token, tokenless, diverted };
@@ -259,6 +268,7 @@ class Broker::Server {
   net::NameStub names_;
   std::uint16_t tokenless_port_ = 0;
   net::Timer accepting_{context_.reactor};
+  net::Timer clock_{context_.reactor};
   std::vector<std::unique_ptr<net::Acceptor>> acceptors_;
 };
 

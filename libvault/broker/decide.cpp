@@ -171,13 +171,12 @@ void remember(SessionState& session, const Request& request, const Judgement& ju
 
 }  // namespace
 
-std::optional<Refusal> judge_token(SessionState& session, const Request& request,
-                                   std::chrono::system_clock::time_point now) {
+std::optional<Refusal> judge_token(SessionState& session, const Request& request) {
   if (auto withdrawn = session.withdrawals().judge(request.credential(), request.token_ids)) return withdrawn;
   if (!session.lease().alive()) {
     return Refusal{401, "token_expired", "the session has ended", "start a new one with \"agentvault exec\""};
   }
-  if (request.not_after && unix_seconds(now) > *request.not_after) return token_expired();
+  if (request.not_after && unix_seconds(session.time_for_tokens()) > *request.not_after) return token_expired();
   return std::nullopt;
 }
 
@@ -200,10 +199,10 @@ void remember_allowed(SessionState& session, const Request& request) {
 
 Judgement decide(SessionState& session, const policy::Egress& egress, const Request& request,
                  std::chrono::system_clock::time_point now) {
-  if (auto refusal = judge_token(session, request, now)) return {"", std::move(refusal)};
+  if (auto refusal = judge_token(session, request)) return {"", std::move(refusal)};
   const std::string path = judged_path(request);
   for (const auto& reading : {path, http::with_slashes(path)}) {
-    const token::Facts facts{unix_seconds(now), request.credential(), request.head.method, reading};
+    const token::Facts facts{unix_seconds(session.time_for_tokens()), request.credential(), request.head.method, reading};
     if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
   }
   auto judgement = request.grant != nullptr ? decide_credential(session, request, now)

@@ -1,5 +1,6 @@
 #include "broker/session_state.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "base/crypto.hpp"
@@ -56,6 +57,19 @@ SessionState::SessionState(Bytes id, std::uint64_t generation, Lease lease, std:
   key_.hide();
   for (auto& grant : grants_) grant.secret.hide();
   govern(std::nullopt);
+}
+
+std::chrono::system_clock::time_point SessionState::time_for_tokens() {
+  using std::chrono::system_clock;
+  const auto passed = std::chrono::duration_cast<system_clock::duration>(net::boot_time() - began_boot_);
+  return latest_ = std::max({latest_, system_clock::now(), began_ + passed});
+}
+
+bool SessionState::follows_the_clock() const {
+  const auto is_timed = [](const policy::Rule& rule) {
+    return rule.hours || (rule.approve_when && rule.approve_when->hours);
+  };
+  return agent_ && std::any_of(agent_->rules.begin(), agent_->rules.end(), is_timed);
 }
 
 void SessionState::govern(std::optional<policy::AgentPolicy> agent, std::string source) {

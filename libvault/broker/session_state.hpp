@@ -87,6 +87,10 @@ class SessionState {
 
   const Bytes& id() const { return id_; }
   Lease& lease() { return lease_; }
+  /// What tokens expire by: the machine's clock, but never behind what it has said, or what has passed since.
+  std::chrono::system_clock::time_point time_for_tokens();
+  /// Whether what is allowed depends on the time of day: then what is under way must be looked at again.
+  bool follows_the_clock() const;
   Withdrawals& withdrawals() { return withdrawals_; }
   std::vector<Grant>& grants() { return grants_; }
   Grant* find(std::string_view name);
@@ -99,6 +103,9 @@ class SessionState {
   std::uint64_t generation_;
   SecretBytes key_;  // random, lives only here: with the process all its tokens end
   Lease lease_;
+  const std::chrono::system_clock::time_point began_ = std::chrono::system_clock::now();
+  const net::BootTime began_boot_ = net::boot_time();
+  std::chrono::system_clock::time_point latest_ = began_;
   Withdrawals withdrawals_;
   std::vector<Grant> grants_;
   std::optional<policy::AgentPolicy> agent_;

@@ -41,8 +41,7 @@ std::optional<Refusal> authenticate(SessionState& session, const policy::Egress&
 std::optional<Refusal> authenticate_plain(Request& request);
 
 /// Whether withdrawals, lease and expiry leave the request its token.
-std::optional<Refusal> judge_token(SessionState& session, const Request& request,
-                                   std::chrono::system_clock::time_point now);
+std::optional<Refusal> judge_token(SessionState& session, const Request& request);
 
 struct Judgement {
   std::string reason;  // for the log: what allowed it

@@ -1,11 +1,16 @@
 """What the machine refuses a session costs at most the connection that met it."""
 import base64
-from harness import SystemTest, distress, main, parse_response, read_until_closed
+import threading
+import time
+from harness import LIMIT, SystemTest, distress, main, parse_response, read_until_closed
 
 class DistressTest(SystemTest):
-    def start(self, *options):
+    def start(self, *options, policy=None):
         self.up = self.upstream()
         self.v = self.vault()
+        if policy:
+            (self.folder / "policy.toml").write_text(policy)
+            self.ok(self.v.run("policy", "apply", self.folder / "policy.toml"))
         self.ok(self.v.add("api", "--url", self.up.url, "--ca-file", self.certificate.pem))
         self.switches = self.folder / "switches"
         self.switches.mkdir()
@@ -18,10 +23,10 @@ class DistressTest(SystemTest):
     def switch(self, name, on):
         (self.switches / name).touch() if on else (self.switches / name).unlink()
 
-    def later(self, seconds):
+    def later(self, seconds, name="later"):
         new = self.switches / "new"
         new.write_bytes(bytes(seconds))
-        new.rename(self.switches / "later")
+        new.rename(self.switches / name)
 
     def closed_connections(self, count):
         for _ in range(count):
@@ -87,6 +92,49 @@ class DistressTest(SystemTest):
             self.later(31 + 301)
             self.works()
             self.assertEqual(read_until_closed(idle), b"")
+
+    def test_a_clock_that_is_set_back_revives_no_token(self):
+        self.start()
+        short = self.ok(self.v.run("token", "attenuate", self.s.token, "--lifetime", "10m")).out.strip()
+        ask = lambda: self.s.request("GET", "/api/x", token=short)
+        self.assertEqual(ask()[0], 200)
+        self.later(11, "set-ahead")
+        self.assert_error(ask(), 401, "token_expired")
+        self.later(60, "set-back")
+        self.assert_error(ask(), 401, "token_expired")
+        # Nor does it make one live longer.
+        other = self.ok(self.v.run("token", "attenuate", self.s.token, "--lifetime", "30m")).out.strip()
+        self.assertEqual(self.s.request("GET", "/api/x", token=other)[0], 200)
+        self.later(31 * 60)
+        self.assert_error(self.s.request("GET", "/api/x", token=other), 401, "token_expired")
+
+    def test_what_is_under_way_ends_with_its_hours(self):
+        now = time.localtime()
+        soon = (now.tm_hour * 60 + now.tm_min + 60) % 1440
+        before = (soon + 1440 - 120) % 1440
+        self.hours = f"{before // 60:02}:{before % 60:02}-{soon // 60:02}:{soon % 60:02}"
+        self.start(policy=f'version = 1\n[[agents.default.rules]]\neffect = "allow"\nhours = "{self.hours}"\n')
+        go = threading.Event()
+        self.addCleanup(go.set)
+        def route(handler, body):
+            handler.start_chunked()
+            handler.chunk(b"first\n")
+            go.wait(LIMIT)
+        self.up.routes["/stream"] = route
+        with self.s.connect() as connection:
+            connection.sendall(f"GET /api/stream HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n\r\n".encode())
+            while b"first" not in connection.recv(65536):
+                pass
+            self.later(11)
+            self.works()
+            self.later(90, "set-ahead")
+            self.later(22)
+            self.s.request("GET", "/api/x")
+            with self.assertRaises(ConnectionResetError):  # an orderly end could be taken for the end of the answer
+                while connection.recv(65536):
+                    pass
+                raise ConnectionResetError
+        self.assertIn("policy_denied", [e["ended"] for e in self.v.events() if e["event"] == "settled"])
 
     def test_a_socket_that_accepts_nobody(self):
         self.start()

@@ -546,6 +546,25 @@ class LiveTest(PolicyTest):
         self.assert_allowed(s, "/a/x")
         self.assert_denied(s, "/b/x")
 
+    def test_check_remarks_on_what_is_hardly_meant(self):
+        rule = lambda more: f"[[agents.default.rules]]\n{more}\n"
+        allow = rule("effect = 'allow'\nmethods = ['GET']\npaths = ['/a/**']")
+        deny = rule("effect = 'deny'\npaths = ['/a/**']")
+        for text, remark in (("[agents.defualt]\n", 'is "default" meant?'),
+                             (rule("effect = 'allow'\npaths = ['/v1/.*']"), "is no regular expression"),
+                             (rule("effect = 'allow'\ncredential = 'api'\nhosts = ['api.example.org']"), "the credential api is for localhost, never for api.example.org"),
+                             (allow + rule("effect = 'allow'\nmethods = ['GET']\npaths = ['/a/b']"), "line 6: the rule allows nothing"),
+                             (rule("effect = 'allow'\npaths = ['/b']") + deny + allow, "line 8: the rule allows nothing"),
+                             (rule("effect = 'approve'\nmethods = ['DELETE']"), "goes on unasked"),
+                             ("[agents.default.budget]\nusd_per_day = 5.0\n", "presets of its credentials know no prices"),
+                             ("[agents.default.credential_budget.api]\nusd_per_day = 5.0\n", "money is limited for api")):
+            done = self.ok(self.v.run("policy", "check", self.write("version = 1\n" + text)))
+            self.assertEqual(done.err.count("warning: "), 1, (text, done.err))
+            self.assertIn(remark, done.err)
+        for text in (allow + deny.replace("/a/**", "/a/secret"), allow + rule("effect = 'allow'\nmethods = ['POST']\npaths = ['/a/b']"), "[agents.reviewer]\n",
+                     rule("effect = 'approve'\nmethods = ['DELETE']") + allow):
+            self.assertNotIn("warning", self.ok(self.v.run("policy", "check", self.write("version = 1\n" + text))).err, text)
+
     def test_a_refusal_names_the_rule_and_where_it_stands(self):
         self.trust(ALLOW_A + "\n[[agents.default.rules]]\neffect = 'deny'\npaths = ['/a/secret']\n")
         s = self.session_in(self.project)
