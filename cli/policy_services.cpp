@@ -26,7 +26,7 @@ std::vector<std::string> hosts_in(const std::vector<const Document*>& documents)
 
 }  // namespace
 
-Services services_for(const Arguments& a, const std::vector<const Document*>& documents) {
+Services services_for(const Arguments& a, const std::vector<const Document*>& documents, const std::string& also) {
   Services services;
   if (std::filesystem::exists(a.paths_of_vault().database())) {
     for (const auto& row : store::Database::open(a.paths_of_vault().database()).newest().credentials) {
@@ -56,8 +56,8 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
       for (const auto& rule : agent.rules) std::for_each(rule.credentials.begin(), rule.credentials.end(), add);
     }
   }
-  // Rules that name no credential are about any.
-  if (services.empty()) add("any");
+  if (!also.empty() && presets.find(also) != nullptr) add(also);
+  add("any");
   return services;
 }
 

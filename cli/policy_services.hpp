@@ -22,7 +22,9 @@ using Services = std::multimap<std::string, Service>;
 
 /// Those of the vault. Others that the policies name may be stored anywhere, whatever a preset of that name says: each
 /// stands there once for every host that rules tell apart.
-Services services_for(const Arguments& a, const std::vector<const policy::Document*>& documents);
+/// `also`: one more name, or "". Rules that name no credential are also about "any", which may be added any day.
+Services services_for(const Arguments& a, const std::vector<const policy::Document*>& documents,
+                      const std::string& also = "");
 
 /// An agent that is not named (null) has nothing, but for the one that always exists.
 std::vector<policy::Rule> rules_of(const policy::AgentPolicy* agent, const std::string& name,

@@ -6,6 +6,20 @@
 
 namespace agentvault::cli {
 
+namespace {
+
+keys::Vault open(const Arguments& arguments) {
+  try {
+    return open_vault_for_change(arguments);
+  } catch (const Error& error) {
+    throw Error(
+        error.kind(), error.what(),
+        error.hint() + "; one that is not to open any more can be deleted by hand (\"man agentvault-destroy\")");
+  }
+}
+
+}  // namespace
+
 int run_destroy(const Arguments& arguments) {
   harden_process();
   const auto paths = arguments.paths_of_vault();
@@ -17,11 +31,14 @@ int run_destroy(const Arguments& arguments) {
                     " credentials, audit logs and budgets, for good",
                 "\"agentvault backup FILE\" keeps the credentials; then run it with --yes");
   }
-  auto vault = open_vault_for_change(arguments);
+  auto vault = open(arguments);
+  const bool software =
+      tpm::TransportName::parse_stored(vault.snapshot().vault.tpm).kind == tpm::TransportKind::embedded;
   stop_sessions(paths);
   const bool whole = keys::destroy_vault(
       std::move(vault), [file = arguments.owner_password_file] { return obtain_owner_password(file); });
-  note("the vault is destroyed: nothing of it is left in the TPM, and no copy of it opens");
+  note(software ? "the vault is destroyed; its TPM is software: a copy of the whole folder would still open"
+                : "the vault is destroyed: nothing of it is left in the TPM, and no copy of it opens");
   if (!whole) note("its folder holds files of others and stays: " + paths.shown().string());
   return 0;
 }

@@ -122,6 +122,12 @@ void compare_settings(const AgentPolicy& old, const AgentPolicy& fresh, std::vec
     add_setting(name, "isolation", old.isolation.empty() ? "auto" : old.isolation,
                 fresh.isolation.empty() ? "auto" : fresh.isolation, records);
   }
+  if (old.credentials && !fresh.credentials) {
+    add_setting(name, "credentials", old.credentials->empty() ? "none" : join(*old.credentials, ", "), "every one",
+                records);
+  } else if (old.credentials) {
+    compare_list(name, "credentials", *old.credentials, *fresh.credentials, records);
+  }
   compare_list(name, "write", old.writes, fresh.writes, records);
   compare_list(name, "share", old.shares, fresh.shares, records);
   compare_list(name, "keep", old.keeps, fresh.keeps, records);
@@ -155,6 +161,14 @@ void compare_agent(const std::string& name, const AgentPolicy* before, const Age
   AgentPolicy none;
   none.name = name;
   compare_settings(before != nullptr ? *before : none, after != nullptr ? *after : none, records);
+}
+
+/// A misspelt one would be proved of everything.
+bool is_known(std::string_view method) {
+  static const std::set<std::string_view> methods{
+      "GET",      "HEAD",      "POST",  "PUT",  "PATCH", "DELETE", "OPTIONS", "TRACE",  "PURGE", "QUERY",
+      "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE",  "LOCK",   "UNLOCK",  "REPORT", "SEARCH"};
+  return methods.contains(method);
 }
 
 /// "never [unasked] METHOD[|METHOD...] CREDENTIAL PATH...", with * for every method or credential.
@@ -191,7 +205,10 @@ Claim parse_claim(const std::string& text) {
     ++word;
   }
   if (words.end() - word < 2) throw bad("the claim names no method and no credential");
-  for (const auto method : split(*word++, '|')) claim.region.methods.emplace_back(method);
+  for (const auto method : split(*word++, '|')) {
+    if (method != "*" && !is_known(method)) throw bad("not a method: " + printable(method));
+    claim.region.methods.emplace_back(method);
+  }
   claim.credential = *word++;
   for (; word != words.end(); ++word) {
     auto pattern = http::PathPattern::parse(*word);
@@ -238,7 +255,7 @@ int run_policy_prove(const Arguments& a) {
   if (a.claim.empty()) return prove_within(a);
   const auto file = read_policy_file(a.file);
   const auto claim = parse_claim(a.claim);
-  const auto services = services_for(a, {&file.document});
+  const auto services = services_for(a, {&file.document}, claim.credential);
   if (claim.credential != "*" && !services.contains(claim.credential)) {
     throw Error(ErrorKind::not_found, "there is no credential, and no preset, named " + printable(claim.credential),
                 "\"agentvault list\" shows the names");

@@ -113,12 +113,14 @@ std::optional<Error> write_down(const keys::VaultPaths& paths, const store::Inte
   }
 }
 
-/// Written first, where it can be: a session that begins meanwhile either is found below, or finds this.
+/// Stopped first, whatever becomes of the rest; and once it is written down again: a session that began meanwhile
+/// either is found then, or finds it.
 void stop_and_move_on(const Arguments& a, const store::Intent& intent) {
   const auto paths = a.paths_of_vault();
   paths.check_directory();
+  stop_sessions(paths, intent.subject);  // whatever holds up the database
   const auto not_written = write_down(paths, intent);
-  stop_sessions(paths, intent.subject);  // a broken database must not keep sessions alive
+  stop_sessions(paths, intent.subject);
   if (not_written) {
     throw Error(not_written->kind(),
                 (intent.subject.empty() ? std::string("all") : "its") +

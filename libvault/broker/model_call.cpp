@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "base/saturating.hpp"
@@ -40,6 +41,9 @@ class RequestReader final : public http::JsonWalker {
     const RequestForm* form = nullptr;  // of the objects in here
     const std::vector<std::string>* choices = nullptr;
     bool needs_met = true;
+    const std::string* companion = nullptr;  // what goes with this type
+    bool companion_met = false;
+    std::set<std::string> seen = {};
   };
 
   /// What stands at the current place may be; nothing: it was rejected.
@@ -50,6 +54,8 @@ class RequestReader final : public http::JsonWalker {
     const auto* member = inside.form->find(name);
     if (member == nullptr) return reject(), std::nullopt;
     inside.needs_met = inside.needs_met || contains(inside.form->needs, name);
+    inside.companion_met = inside.companion_met || (inside.companion != nullptr && name == *inside.companion);
+    inside.seen.insert(name);
     return Inside{member->kind, member->kind == Kind::type ? inside.form : member->form, &member->choices};
   }
   static bool contains(const std::vector<std::string>& list, const std::string& name) {
@@ -74,6 +80,7 @@ class RequestReader final : public http::JsonWalker {
     if (inside_.size() == 1 && levels().back().name == "model") model = text;
     switch (place->kind) {
       case Kind::type:
+        look_for_companion(text);
         return count(place->form->cost_of_type(text), text);
       case Kind::choice: {
         const auto fits = [&](const auto& choice) { return glob_matches(choice, text); };
@@ -89,6 +96,14 @@ class RequestReader final : public http::JsonWalker {
       default:
         return true;
     }
+  }
+
+  void look_for_companion(const std::string& type) {
+    auto& inside = inside_.back();
+    const auto found = inside.form->companions.find(type);
+    if (found == inside.form->companions.end()) return;
+    inside.companion = &found->second;
+    inside.companion_met = inside.seen.contains(found->second);
   }
 
   bool count(const RequestForm::Cost* cost, const std::string& type) {
@@ -131,11 +146,7 @@ class RequestReader final : public http::JsonWalker {
   }
 
   /// As if the member were not there.
-  bool on_null() override {
-    if (levels().empty()) return refuse("it is no JSON object");
-    expected();
-    return true;
-  }
+  bool on_null() override { return !levels().empty() || refuse("it is no JSON object"); }
 
   bool on_container(bool is_object) override {
     if (levels().empty()) {
@@ -180,6 +191,9 @@ class RequestReader final : public http::JsonWalker {
     const auto& inside = inside_.back();
     if (!inside.needs_met && problem.empty()) {
       problem = place(levels().size() - 1) + " without \"" + inside.form->needs.front() + "\"";
+    }
+    if (inside.companion != nullptr && !inside.companion_met && problem.empty()) {
+      problem = place(levels().size() - 1) + " without \"" + *inside.companion + "\"";
     }
     inside_.pop_back();
   }
@@ -239,6 +253,9 @@ std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(provider::Meteri
   ModelCall found{known->model == ModelRequests::ModelPlace::path ? model_in(path) : request.model, {}};
   if (const auto deployment = deployment_of(path); !deployment.empty()) found.model = deployment;
   if (found.model.empty()) return Unbounded{"the request names no model"};
+  for (const auto& more : known->unbounded_models) {
+    if (glob_matches(more, found.model)) return Unbounded{"this model brings in more than the request holds"};
+  }
   found.most = most_of(request, *call->form, *known, body->size());
   return found;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
 
 namespace agentvault::broker {
 namespace {
@@ -24,17 +26,21 @@ class Report {
       sound_ = false;
       return 0;
     }
-    said_ = true;
+    said_.insert(key);
     return std::min(found->get<std::uint64_t>(), kMostCount);
   }
-  std::optional<ModelTokens> with(ModelTokens tokens) const {
-    return sound_ && said_ ? std::optional(tokens) : std::nullopt;
+  /// Of each list one must have been said: whoever asks for a part of an answer does not settle by it.
+  std::optional<ModelTokens> with(ModelTokens tokens, const std::vector<std::vector<std::string>>& needed) const {
+    const bool whole = std::all_of(needed.begin(), needed.end(), [&](const auto& list) {
+      return std::any_of(list.begin(), list.end(), [&](const auto& key) { return said_.contains(key); });
+    });
+    return sound_ && whole ? std::optional(tokens) : std::nullopt;
   }
 
  private:
   const json& object_;
   bool sound_ = true;
-  bool said_ = false;
+  std::set<std::string> said_;
 };
 
 /// Streams say it in parts, each of which only grows.
@@ -62,7 +68,8 @@ std::optional<ModelTokens> openai_usage(const json& message) {
   for (const char* details : {"prompt_tokens_details", "input_tokens_details"}) {
     if (const auto* found = member(*usage, details)) cached = std::max(cached, Report(*found).count("cached_tokens"));
   }
-  return report.with({input, std::max(output, all > input ? all - input : 0), 0, cached});
+  return report.with({input, std::max(output, all > input ? all - input : 0), 0, cached},
+                     {{"prompt_tokens", "input_tokens"}, {"completion_tokens", "output_tokens", "total_tokens"}});
 }
 
 /// One sampling, or the last of several.
@@ -71,7 +78,7 @@ std::optional<ModelTokens> anthropic_sampling(const json& usage) {
   const auto writes = report.count("cache_creation_input_tokens");
   const auto reads = report.count("cache_read_input_tokens");
   const auto input = report.count("input_tokens") + reads + writes;
-  return report.with({input, report.count("output_tokens"), writes, reads});
+  return report.with({input, report.count("output_tokens"), writes, reads}, {{"output_tokens"}});
 }
 
 std::optional<ModelTokens> anthropic_usage(const json& message) {
@@ -100,7 +107,8 @@ std::optional<ModelTokens> gemini_usage(const json& message) {
   const auto output = report.count("candidatesTokenCount") + report.count("thoughtsTokenCount");
   const auto all = report.count("totalTokenCount");
   return report.with(
-      {input, std::max(output, all > input ? all - input : 0), 0, report.count("cachedContentTokenCount")});
+      {input, std::max(output, all > input ? all - input : 0), 0, report.count("cachedContentTokenCount")},
+      {{"promptTokenCount"}, {"totalTokenCount"}});
 }
 
 std::optional<ModelTokens> usage_in(Shape shape, const json& message) {

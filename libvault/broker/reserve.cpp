@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
@@ -61,6 +62,14 @@ std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request,
   return std::nullopt;
 }
 
+/// Nothing is charged for what a service refuses before a model has run. Behind a time limit, or a fault on the way,
+/// one may have; Azure also charges for what its filter of contents refuses, with 400.
+bool is_free(const Request& request, int status) {
+  constexpr std::array before_a_model{401, 403, 404, 405, 413, 415, 422, 429, 503, 529};
+  if (status == 400) return request.grant->binding.provider != "azure-openai";
+  return std::find(before_a_model.begin(), before_a_model.end(), status) != before_a_model.end();
+}
+
 Refusal exceeded(const Exceeded& why) {
   if (why.until.count() == 0) {
     return {403, "budget_too_small", "this request alone could use more than the budget (" + why.limit + ")",
@@ -103,8 +112,8 @@ std::optional<Refusal> reserve(SessionState& session, Request& request, std::chr
 void settle_budget(SessionState& session, const Request& request, const Outcome& outcome) {
   if (!request.reservation || session.ledger() == nullptr) return;
   Usage used = request.reservation->usage;
-  if (!outcome.forwarded || outcome.status >= 400) {
-    used.tokens = used.microusd = 0;  // nothing is charged for what a service refuses
+  if (!outcome.forwarded || is_free(request, outcome.status)) {
+    used.tokens = used.microusd = 0;
   } else if (request.model_call && outcome.complete && outcome.tokens) {
     used.tokens = saturating_sum(outcome.tokens->input, outcome.tokens->output);
     used.microusd = request.price ? provider::cost_of(*outcome.tokens, *request.price) : 0;

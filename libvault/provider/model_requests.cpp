@@ -48,6 +48,7 @@ class Reader {
     if (place != "body" && place != "path") table_.refuse("model", "it is in the body or in the path");
     out_.model = place == "body" ? ModelRequests::ModelPlace::body : ModelRequests::ModelPlace::path;
     snake_case_ = table_.flag("snake_case");
+    out_.unbounded_models = table_.texts("unbounded_models");
     const auto* forms = table_.table("forms");
     if (forms == nullptr) table_.refuse("forms", "forms are missing");
     for (const auto& [name, form] : *forms) out_.forms[std::string(name.str())].name = std::string(name.str());
@@ -91,6 +92,12 @@ class Reader {
         form.types[std::string(type.str())] = found->second;
       }
       form.members["type"] = {Kind::type};
+    }
+    if (const auto* companions = table.table("companions")) {
+      StrictTable members(*companions, file_, kHint);
+      for (const auto& [type, member] : *companions) {
+        form.companions[std::string(type.str())] = members.text(type.str(), true);
+      }
     }
     form.needs = table.texts("needs");
     form.counts_as_image = table.text("counts", false) == "image";

@@ -23,8 +23,9 @@ struct RequestForm {
 
   std::string name;
   std::map<std::string, Member> members;
-  std::map<std::string, Cost> types;  // '#' at the end: a number
-  std::vector<std::string> needs;     // one of these; empty: none
+  std::map<std::string, Cost> types;              // '#' at the end: a number
+  std::vector<std::string> needs;                 // one of these; empty: none
+  std::map<std::string, std::string> companions;  // of a type: a member that must be there with it
   bool counts_as_image = false;
   bool answerless = false;
 
@@ -44,6 +45,7 @@ struct ModelRequests {
   std::uint64_t tokens_besides = 0;
   std::uint64_t most_output = 0;
   ModelPlace model = ModelPlace::body;
+  std::vector<std::string> unbounded_models;  // globs: those that search or run tools by themselves
   std::vector<Call> calls;
   std::map<std::string, RequestForm> forms;  // by name; pointed to from above
 

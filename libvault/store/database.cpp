@@ -61,6 +61,17 @@ int no_links() {
   return InstalledGroup::held() < 0 ? SQLite::OPEN_NOFOLLOW : 0;
 }
 
+/// SQLite would wait for whoever writes into a pipe.
+void refuse_special_files(const std::filesystem::path& file) {
+  for (const char* suffix : {"", "-journal", "-wal", "-shm"}) {
+    std::error_code error;
+    const auto status = std::filesystem::symlink_status(file.string() + suffix, error);
+    if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) continue;
+    if (*suffix == '\0' && std::filesystem::is_symlink(status)) continue;  // SQLite's to say
+    throw Error(ErrorKind::integrity, file.string() + suffix + " is no regular file", "remove it, then try again");
+  }
+}
+
 void configure(SQLite::Database& database) {
   sqlite3_limit(database.getHandle(), SQLITE_LIMIT_LENGTH, kMaxValueSize);
   database.setBusyTimeout(kBusyMilliseconds);
@@ -269,6 +280,7 @@ Database Database::open(const std::filesystem::path& file) {
     throw Error(ErrorKind::not_found, "there is no vault at " + file.parent_path().string(),
                 "make one with \"agentvault init\"");
   }
+  refuse_special_files(file);
   return guarded([&] {
     auto database = std::make_unique<SQLite::Database>(file.string(), SQLite::OPEN_READWRITE | no_links());
     configure(*database);
@@ -360,7 +372,7 @@ void Database::clear_news(const StageRow& stage) {
 
 std::vector<Intent> Database::intents() {
   return guarded([&] {
-    SQLite::Statement query(*database_, "SELECT kind, subject FROM intent ORDER BY kind = 'rotate' DESC LIMIT 1000");
+    SQLite::Statement query(*database_, "SELECT kind, subject FROM intent ORDER BY kind = 'rotate' DESC LIMIT 100000");
     std::vector<Intent> found;
     while (query.executeStep()) {
       const bool rotate = query.getColumn(0).getString() == kind_text(Intent::Kind::rotate);

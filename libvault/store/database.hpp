@@ -112,7 +112,7 @@ class Database {
   /// They have heard of what this stage holds.
   void clear_news(const StageRow& stage);
 
-  /// At most 1000 of those that wait in the tables, and those in reserve.
+  /// At most 100 000 of those that wait in the tables, and those in reserve.
   std::vector<Intent> intents();
   void write_intent(const Intent& intent);
   void delete_intents(const std::vector<Intent>& answered);

@@ -1,6 +1,7 @@
 #include "store/reserved_intents.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ namespace {
 
 // Lines "rotate" and "revoke-agent NAME", then zeros.
 constexpr std::size_t kSize = 4096;
+constexpr int kLockTries = 100, kLockPause = 10;  // milliseconds each
 constexpr std::string_view kRotate = "rotate";
 constexpr std::string_view kRevokeAgent = "revoke-agent ";
 
@@ -28,6 +30,15 @@ UniqueFd open_file(const std::filesystem::path& file, int flags) {
   struct stat info {};
   if (fd && (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))) fd.reset();
   return fd;
+}
+
+/// Others hold it for a moment; whoever holds it longer means harm.
+void lock(int fd, const std::string& what) {
+  for (int tries = 0; ::flock(fd, LOCK_EX | LOCK_NB) != 0; ++tries) {
+    if (errno != EWOULDBLOCK && errno != EINTR) throw_errno(what);
+    if (tries == kLockTries) throw Error(ErrorKind::failed, "cannot " + what + ": another process holds the file");
+    ::poll(nullptr, 0, kLockPause);
+  }
 }
 
 std::string lines_in(int fd) {
@@ -74,7 +85,8 @@ void ReservedIntents::add(const Intent& intent) const {
   const std::string what = "write down what is revoked";
   const UniqueFd fd = open_file(file_, O_RDWR);
   struct stat info {};
-  if (!fd || ::flock(fd.get(), LOCK_EX) != 0 || ::fstat(fd.get(), &info) != 0) throw_errno(what);
+  if (!fd || ::fstat(fd.get(), &info) != 0) throw_errno(what);
+  lock(fd.get(), what);
   const std::string lines = lines_in(fd.get()) + line_of(intent);
   if (lines.size() > kSize || info.st_size < static_cast<off_t>(kSize)) {
     throw Error(ErrorKind::failed, "there is no room left to " + what, "free some space, then try again");
@@ -91,7 +103,8 @@ void ReservedIntents::remove(const std::vector<Intent>& done) const {
   if (all().empty()) return;
   const std::string what = "tidy up " + file_.string();
   const UniqueFd fd = open_file(file_, O_RDWR);
-  if (!fd || ::flock(fd.get(), LOCK_EX) != 0) throw_errno(what);
+  if (!fd) throw_errno(what);
+  lock(fd.get(), what);
   std::string rest;
   for (const auto& intent : intents_in(lines_in(fd.get()))) {
     if (std::find(done.begin(), done.end(), intent) == done.end()) rest += line_of(intent);

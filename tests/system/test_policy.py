@@ -615,6 +615,24 @@ class CompareTest(PolicyTest):
         closed = self.file("closed.toml", '[agents.default]\negress = "brokered"\n')
         self.assertNotIn("egress", self.v.run("policy", "prove", closed, "never POST * /**").err)
 
+    def test_more_credentials_are_a_widening(self):
+        one = self.file("one.toml", '[agents.default]\ncredentials = ["github"]\negress = "brokered"\n')
+        every = self.file("every.toml", '[agents.default]\negress = "brokered"\n')
+        none = self.file("none.toml", '[agents.default]\ncredentials = []\negress = "brokered"\n')
+        for old, new in ((one, every), (none, every), (none, one)):
+            done = self.v.run("--json", "policy", "diff", old, new)
+            self.assertEqual(done.code, 1, (old, new, done))
+            self.assertIn("credentials", [r["what"] for r in json.loads(done.out)])
+            self.assertEqual(self.v.run("policy", "prove", new, "--within", old).code, 1)
+        self.ok(self.v.run("policy", "diff", every, one))
+
+    def test_claims_about_credentials_that_may_come_and_claims_that_say_nothing(self):
+        file = self.file("a.toml", '[[agents.default.rules]]\neffect = "allow"\nhosts = ["localhost"]\nmethods = ["DELETE"]\n[[agents.default.rules]]\neffect = "allow"\ncredential = "api"\nmethods = ["GET"]\n')
+        self.assertEqual(self.v.run("policy", "prove", file, "never DELETE * /**").code, 1)
+        for claim in ("never DELETE,POST * /**", "never DELETES * /**", "never | * /**", "never delete * /**"):
+            self.refused(self.v.run("policy", "prove", file, claim), 2, "not a method", "never DELETE github")
+        self.ok(self.v.run("policy", "prove", self.file("b.toml", "[agents.default]\ncredentials = []\n"), "never GET github /**"))
+
     def test_a_policy_is_proved_to_stay_within_another(self):
         rule = '[[agents.{}.rules]]\neffect = "allow"\nmethods = ["{}"]\npaths = ["/a/**"]\n'
         settings = '[agents.{}]\negress = "brokered"\n'

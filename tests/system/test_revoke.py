@@ -1,4 +1,5 @@
 """What is revoked stays revoked: live sessions obey at once, older copies of the vault open no more."""
+import fcntl
 import json
 import os
 import pathlib
@@ -314,6 +315,34 @@ class RevokeTest(SystemTest):
             thread.join(LIMIT)
         done = sum(result.code == 0 for result in results)
         self.assertGreaterEqual(json.loads(self.v.run("status", "--json").out)["generation"], after["generation"] + done)
+
+    def test_whatever_holds_up_the_database_sessions_are_stopped(self):
+        # A pipe in the journal's place; and somebody who holds both the database and the room in reserve.
+        for how in ("pipe", "locks"):
+            one = self.session(self.v)
+            held = []
+            journal = self.v.path / "vault.db-journal"
+            if how == "pipe":
+                os.mkfifo(journal, 0o600)
+            else:
+                held.append(sqlite3.connect(self.v.path / "vault.db", isolation_level=None))
+                held[0].execute("BEGIN IMMEDIATE")
+                held.append(open(self.v.path / "revocations", "rb"))
+                fcntl.flock(held[1], fcntl.LOCK_EX)
+            result = self.v.run("revoke", "--all")
+            self.refused(result, 6 if how == "pipe" else 1, "all sessions are stopped, but nothing is revoked", "then run this again")
+            self.assert_error(one.request("GET", "/api/x"), 401, "session_revoked")
+            for holder in held:
+                holder.close()
+            journal.unlink(missing_ok=True)
+            self.ok(self.v.run("revoke", "--all"))
+
+    def test_very_many_names_are_one_change(self):
+        with sqlite3.connect(self.v.path / "vault.db") as database:
+            database.executemany("INSERT INTO intent VALUES ('revoke-agent', ?)", [(f"n{n}",) for n in range(20_000)])
+        before = json.loads(self.v.run("status", "--json").out)["epoch"]
+        self.ok(self.v.run("revoke", "--agent", "default"))
+        self.assertEqual(json.loads(self.v.run("status", "--json").out)["epoch"], before + 1)
 
     def test_prompts_lock_nothing(self):
         """Somebody is asked for a new PIN, and everybody else goes on."""

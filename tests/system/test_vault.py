@@ -84,6 +84,7 @@ class VaultTest(SystemTest):
         foreign.write_text("x")
         done = self.ok(vault.run("destroy", "--yes"))
         self.assertIn("its folder holds files of others", done.err)
+        self.assertIn("a copy of the whole folder would still open", done.err)
         self.assertEqual(list(vault.path.iterdir()), [foreign])
         self.assert_error(session.request("GET", "/openai/x"), 401, "session_revoked")
         self.refused(vault.run("destroy", "--yes"), 3, "there is no vault")

@@ -234,7 +234,7 @@ TEST_CASE("the most that a request to a model can use") {
   CHECK(call_of(Shape::openai, "/openai/deployments/mine/chat/completions", R"({"model":"g"})").model == "mine");
   CHECK(call_of(Shape::openai, "/v1/responses",
                 R"({"model":"g","service_tier":"flex","input":[{"role":"user","content":"x","id":"m"},)"
-                R"({"type":"reasoning","id":"r","summary":[]}]})")
+                R"({"type":"reasoning","id":"r","summary":[],"encrypted_content":"x"}]})")
             .model == "g");
   CHECK(call_of(Shape::openai, "/v1/embeddings", R"({"model":"e","input":"hi"})").most.output == 0);
   CHECK(call_of(Shape::gemini, "/v1beta/models/gemini-2.5-pro:generateContent",
@@ -339,13 +339,23 @@ TEST_CASE("requests without a bound are said to have none") {
     INFO(body);
     CHECK_FALSE(unbounded(Shape::anthropic, "/v1/messages", body).empty());
   }
+  for (const char* model : {"openai/gpt-4o:online", "gpt-4o-search-preview", "sonar-pro", "groq/compound"}) {
+    INFO(model);
+    CHECK_FALSE(
+        unbounded(Shape::openai, "/v1/chat/completions", R"({"messages":[],"model":")" + std::string(model) + "\"}")
+            .empty());
+  }
+  // What is null is not said.
+  CHECK(call_of(Shape::openai, "/v1/responses", R"({"model":"g","previous_response_id":null,"input":"x"})").model ==
+        "g");
   const auto gemini = [](const std::string& body) {
     return unbounded(Shape::gemini, "/v1beta/models/g:generateContent", body);
   };
   for (const char* body :
        {R"({"cached_content":"c"})", R"({"tools":[{"aToolOfTomorrow":{}}]})",
         R"({"contents":[{"parts":[{"functionResponse":{"parts":[{"fileData":{"fileUri":"x"}}]}}]}]})",
-        R"({"generation_config":{"candidate_count":0}})"}) {
+        R"({"generation_config":{"candidate_count":0}})",
+        R"({"contents":[{"parts":[{"inlineData":{"data":"x"}}]}]})"}) {
     INFO(body);
     CHECK_FALSE(gemini(body).empty());
   }
@@ -395,11 +405,12 @@ TEST_CASE("what answers say was used, in one piece and in many") {
              step);
     REQUIRE(claude);
     CHECK((claude->input == 25 && claude->output == 90 && claude->cache_writes == 4));
-    const auto gemini = used(
-        Shape::gemini, true,
-        "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1}}\n\n"
-        "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":9,\"thoughtsTokenCount\":2}}\n\n",
-        step);
+    const auto gemini =
+        used(Shape::gemini, true,
+             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":1,\"totalTokenCount\":5}}\n\n"
+             "data: {\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":9,\"thoughtsTokenCount\":2,"
+             "\"totalTokenCount\":15}}\n\n",
+             step);
     REQUIRE(gemini);
     CHECK((gemini->input == 4 && gemini->output == 11));
     // Each sampling of one request counts; what was read from a cache is known of each.
@@ -417,8 +428,12 @@ TEST_CASE("what answers say was used, in one piece and in many") {
         R"({"usage":{"prompt_tokens":100,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":90}}})", step);
     CHECK((cached && cached->cache_reads == 90));
     const auto gemini_cached =
-        used(Shape::gemini, false, R"({"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":80}})", step);
+        used(Shape::gemini, false,
+             R"({"usageMetadata":{"promptTokenCount":100,"cachedContentTokenCount":80,"totalTokenCount":101}})", step);
     CHECK((gemini_cached && gemini_cached->cache_reads == 80));
+    // A part of an answer, as a field mask asks for it, settles nothing.
+    CHECK_FALSE(used(Shape::gemini, false, R"({"usageMetadata":{"promptTokenCount":4}})", step));
+    CHECK_FALSE(used(Shape::openai, false, R"({"usage":{"prompt_tokens":4}})", step));
     CHECK_FALSE(used(Shape::openai, true, "data: {\"choices\":[]}\n\ndata: [DONE]\n\n", step));
     CHECK_FALSE(used(Shape::openai, false, R"({"text":"\"usage\":{\"prompt_tokens\":1}"})", step));
     CHECK_FALSE(used(Shape::openai, false, "{\"usage\":", step));

@@ -64,7 +64,15 @@ TEST_CASE("what looks like a key of others is held back") {
                                           {"DB_PASS", "x"},
                                           {"WHATEVER", "ghp_standin0standin0standin0"},
                                           {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
-                                          {"SENTRY_DSN", "https://standin@o1.ingest.example/1"}}) {
+                                          {"SENTRY_DSN", "https://standin@o1.ingest.example/1"},
+                                          {"openai_api_key", "standin-0123456789"},
+                                          {"GITHUB_TOKEN_2", "standin-0123456789"},
+                                          {"BORG_PASSPHRASE", "pw"},
+                                          {"SECRET_KEY_BASE", "standin-0123456789"},
+                                          {"REMOTE", "https://ghp_standin0standin0standin0@host.example/x"},
+                                          {"ANTHROPIC_CUSTOM_HEADERS", "x-api-key: sk-standin0standin0standin0"},
+                                          {"GIT_CONFIG_VALUE_0", "Authorization: Basic c3RhbmRpbg=="},
+                                          {"CONNECTION", "Server=db;User=u;Password=standin"}}) {
     INFO(name);
     CHECK(holds_a_key(name, value));
   }
@@ -79,6 +87,12 @@ TEST_CASE("what looks like a key of others is held back") {
                                           {"REMOTE", "https://u@example.org/x"},
                                           {"GIT_AUTHOR_NAME", "sk-"},
                                           {"LESSKEY", "0123456789"},
+                                          {"STARSHIP_SESSION_KEY", "1234567890123456"},
+                                          {"SSH_KEY", "~/.ssh/id_ed25519"},
+                                          {"TLS_KEY", "certs/server.key"},
+                                          {"BUILD_PASS", "2"},
+                                          {"MODEL", "hf_hub_download_from_a_cache"},
+                                          {"PKG", "npm_config_cache_folder"},
                                           {"API_TOKEN", ""}}) {
     INFO(name);
     CHECK_FALSE(holds_a_key(name, value));
