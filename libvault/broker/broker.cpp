@@ -151,6 +151,7 @@ class Broker::Server {
   void end() {
     acceptors_.clear();
     for_each_connection([](ClientConnection& connection) { connection.end("the session ended"); });
+    context_.reactor.destroy_retired();  // they refer to this
   }
 
  private:

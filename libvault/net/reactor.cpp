@@ -74,6 +74,10 @@ void Reactor::run_deferred() {
   std::vector<Task> tasks;
   tasks.swap(deferred_);
   for (auto& task : tasks) guarded(task);
+  destroy_retired();
+}
+
+void Reactor::destroy_retired() {
   // A destructor may retire others.
   while (!retired_.empty()) {
     std::vector<std::shared_ptr<void>> dying;

@@ -47,6 +47,9 @@ class Reactor {
     retired_.push_back(std::shared_ptr<void>(std::move(object)));
   }
 
+  /// Now: before what they refer to goes, where the loop does not run any more.
+  void destroy_retired();
+
   /// Until stop(). Can be run again.
   void run();
   void stop() { stopped_ = true; }
