@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "broker/model_call.hpp"
+#include "broker/model_usage.hpp"
 #include "policy/content.hpp"
 
 using namespace agentvault;
