@@ -37,6 +37,9 @@ struct Arguments {
   std::string new_passphrase_file;
   std::string file;
 
+  // destroy
+  bool yes = false;
+
   // rotate, revoke
   bool hard = false;
   std::string session;
@@ -87,7 +90,6 @@ struct Arguments {
   // policy
   bool remove = false;
   bool readmit = false;
-  bool yes = false;
   std::string body_file;
   std::string content_type;
   std::vector<std::string> headers;

@@ -1,5 +1,7 @@
 #include "open_vault.hpp"
 
+#include <memory>
+
 #include "base/text.hpp"
 #include "session/registry.hpp"
 #include "terminal.hpp"
@@ -14,6 +16,12 @@ keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<
 keys::Vault open_vault_for_change(const Arguments& arguments, const keys::PinSource& pin,
                                   const std::vector<store::Intent>& intents) {
   return keys::Vault::open(arguments.paths_of_vault(), keys::Access::write, arguments.tpm_override(), pin, intents);
+}
+
+keys::PinSource ask_pin_now(const Arguments& arguments) {
+  const auto asked = std::make_shared<std::optional<SecretBytes>>();
+  if (keys::needs_pin(arguments.paths_of_vault())) *asked = obtain_pin(arguments.pin_file);
+  return [asked, file = arguments.pin_file] { return *asked ? (*asked)->clone() : obtain_pin(file); };
 }
 
 void report_barrier(const keys::Vault& vault) {

@@ -9,6 +9,8 @@ namespace agentvault::cli {
 
 /// For a change: locked, with the PIN from where the command line says or from the terminal.
 keys::Vault open_vault_for_change(const Arguments& arguments, const std::vector<store::Intent>& intents = {});
+/// Asked before anything is locked, where the vault has one: others must not wait for somebody who types.
+keys::PinSource ask_pin_now(const Arguments& arguments);
 /// With a PIN that was asked for before.
 keys::Vault open_vault_for_change(const Arguments& arguments, const keys::PinSource& pin,
                                   const std::vector<store::Intent>& intents = {});

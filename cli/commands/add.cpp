@@ -111,14 +111,12 @@ int run_add(const Arguments& arguments) {
   }
 
   // Before the secret: whoever has forgotten the PIN is not made to type that.
-  std::optional<SecretBytes> pin;
-  if (keys::needs_pin(paths)) pin = obtain_pin(arguments.pin_file);
+  const auto pin = ask_pin_now(arguments);
   SecretBytes secret = read_secret(arguments);
   if (preset != nullptr && !provider::has_shape(*preset, secret)) {
     note("warning: this does not look like a key of " + preset->title + " (" + join(preset->key_shapes, ", ") + ")");
   }
-  const provider::Binding stored = store(arguments, std::move(binding), std::move(secret),
-                                         [&] { return pin ? pin->clone() : obtain_pin(arguments.pin_file); });
+  const provider::Binding stored = store(arguments, std::move(binding), std::move(secret), pin);
   // After the vault is closed: a running session may be waiting for it.
   if (arguments.replace) withdraw_credential(paths, arguments.name);
   note(std::string(arguments.replace ? "replaced " : "stored ") + arguments.name + " for " + stored.origin.text() +

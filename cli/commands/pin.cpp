@@ -6,14 +6,10 @@ namespace agentvault::cli {
 
 int run_pin_change(const Arguments& arguments) {
   harden_process();
-  // Everything is asked before anything is locked: others must not wait for somebody who types.
-  const auto paths = arguments.paths_of_vault();
-  paths.check();
-  std::optional<SecretBytes> old;
-  if (keys::needs_pin(paths)) old = obtain_pin(arguments.pin_file);
+  arguments.paths_of_vault().check();
+  const auto old = ask_pin_now(arguments);
   const SecretBytes fresh = obtain_new_pin(arguments.new_pin_file);
-  auto vault = keys::Vault::open(paths, keys::Access::write, arguments.tpm_override(),
-                                 [&] { return old ? old->clone() : obtain_pin(arguments.pin_file); });
+  auto vault = open_vault_for_change(arguments, old);
   vault.change_pin(fresh);
   note("the PIN is changed");
   report_barrier(vault);

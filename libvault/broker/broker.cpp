@@ -140,6 +140,10 @@ class Broker::Server {
     watch_the_clock();
   }
 
+  ~Server() { end(); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
   const BrokerContext& context() const { return context_; }
   Approvals& approvals() { return context_.approvals; }
   void set_egress(policy::Egress egress) { context_.egress = std::move(egress); }
@@ -147,6 +151,7 @@ class Broker::Server {
 
   void enforce_withdrawals() {
     for_each_connection([](ClientConnection& connection) { connection.enforce_withdrawals(); });
+    watch_the_clock();  // the policy may be another one
   }
   void end() {
     acceptors_.clear();
@@ -165,10 +170,8 @@ class Broker::Server {
   }
 
   void watch_the_clock() {
-    clock_.set(kClockPause, [this] {
-      watch_the_clock();
-      if (context_.session.follows_the_clock()) enforce_withdrawals();
-    });
+    if (!context_.session.follows_the_clock()) return clock_.cancel();
+    clock_.set(kClockPause, [this] { enforce_withdrawals(); });
   }
 
   enum class Standing { with_token, tokenless, diverted };

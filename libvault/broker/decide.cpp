@@ -201,9 +201,9 @@ Judgement decide(SessionState& session, const policy::Egress& egress, const Requ
                  std::chrono::system_clock::time_point now) {
   if (auto refusal = judge_token(session, request)) return {"", std::move(refusal)};
   const std::string path = judged_path(request);
+  const auto seconds = unix_seconds(session.time_for_tokens());
   for (const auto& reading : {path, http::with_slashes(path)}) {
-    const token::Facts facts{unix_seconds(session.time_for_tokens()), request.credential(), request.head.method,
-                             reading};
+    const token::Facts facts{seconds, request.credential(), request.head.method, reading};
     if (const auto unmet = token::first_unmet(request.token->token, facts)) return {"", unmet_refusal(*unmet)};
   }
   auto judgement = request.grant != nullptr ? decide_credential(session, request, now)

@@ -40,10 +40,8 @@ class RequestReader final : public http::JsonWalker {
     Kind kind;
     const RequestForm* form = nullptr;  // of the objects in here
     const std::vector<std::string>* choices = nullptr;
-    bool needs_met = true;
-    const std::string* companion = nullptr;  // what goes with this type
-    bool companion_met = false;
-    std::set<std::string> seen = {};
+    const std::string* companion = nullptr;  // what goes with the type that it says
+    std::set<std::string> said = {};         // of what the form asks for
   };
 
   /// What stands at the current place may be; nothing: it was rejected.
@@ -53,13 +51,13 @@ class RequestReader final : public http::JsonWalker {
     const auto& name = levels().back().name;
     const auto* member = inside.form->find(name);
     if (member == nullptr) return reject(), std::nullopt;
-    inside.needs_met = inside.needs_met || contains(inside.form->needs, name);
-    inside.companion_met = inside.companion_met || (inside.companion != nullptr && name == *inside.companion);
-    inside.seen.insert(name);
+    if (asks_for(*inside.form, name)) inside.said.insert(name);
     return Inside{member->kind, member->kind == Kind::type ? inside.form : member->form, &member->choices};
   }
-  static bool contains(const std::vector<std::string>& list, const std::string& name) {
-    return std::find(list.begin(), list.end(), name) != list.end();
+  static bool asks_for(const RequestForm& form, const std::string& name) {
+    return std::find(form.needs.begin(), form.needs.end(), name) != form.needs.end() ||
+           std::any_of(form.companions.begin(), form.companions.end(),
+                       [&](const auto& companion) { return companion.second == name; });
   }
 
   bool reject(const std::string& value = {}) {
@@ -101,9 +99,7 @@ class RequestReader final : public http::JsonWalker {
   void look_for_companion(const std::string& type) {
     auto& inside = inside_.back();
     const auto found = inside.form->companions.find(type);
-    if (found == inside.form->companions.end()) return;
-    inside.companion = &found->second;
-    inside.companion_met = inside.seen.contains(found->second);
+    if (found != inside.form->companions.end()) inside.companion = &found->second;
   }
 
   bool count(const RequestForm::Cost* cost, const std::string& type) {
@@ -151,7 +147,7 @@ class RequestReader final : public http::JsonWalker {
   bool on_container(bool is_object) override {
     if (levels().empty()) {
       if (!is_object) return refuse("it is no JSON object");
-      inside_.push_back({Kind::form, &form_, nullptr, form_.needs.empty()});
+      inside_.push_back({Kind::form, &form_});
       return true;
     }
     const auto place = expected();
@@ -169,7 +165,7 @@ class RequestReader final : public http::JsonWalker {
       case Kind::form:
         if (!is_object) return place;
         if (place.form->counts_as_image) ++images;
-        return {Kind::form, place.form, nullptr, place.form->needs.empty()};
+        return {Kind::form, place.form};
       case Kind::prompts:
         // A list of them; one that is a list of tokens is one.
         if (is_object) break;
@@ -189,13 +185,16 @@ class RequestReader final : public http::JsonWalker {
 
   void on_close() override {
     const auto& inside = inside_.back();
-    if (!inside.needs_met && problem.empty()) {
-      problem = place(levels().size() - 1) + " without \"" + inside.form->needs.front() + "\"";
-    }
-    if (inside.companion != nullptr && !inside.companion_met && problem.empty()) {
-      problem = place(levels().size() - 1) + " without \"" + *inside.companion + "\"";
+    if (levels().back().is_object && inside.kind == Kind::form) {
+      const auto& needs = inside.form->needs;
+      const auto is_said = [&](const std::string& name) { return inside.said.contains(name); };
+      if (!needs.empty() && std::none_of(needs.begin(), needs.end(), is_said)) lacks(needs.front());
+      if (inside.companion != nullptr && !is_said(*inside.companion)) lacks(*inside.companion);
     }
     inside_.pop_back();
+  }
+  void lacks(const std::string& name) {
+    if (problem.empty()) problem = place(levels().size() - 1) + " without \"" + name + "\"";
   }
 
   const RequestForm& form_;

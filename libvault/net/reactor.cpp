@@ -19,7 +19,7 @@ void guarded(const Callback& callback) {
   try {
     callback();
   } catch (const std::exception& error) {
-    log::warning(std::string("something was dropped: ") + error.what());
+    log::warning(std::string("an event could not be handled: ") + error.what());
   }
 }
 

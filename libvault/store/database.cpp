@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/installed_group.hpp"
+#include "base/log.hpp"
 #include "store/schema.hpp"
 
 namespace agentvault::store {
@@ -339,6 +340,11 @@ void Database::write_stage(const Snapshot& snapshot, const std::vector<Intent>& 
   // Nothing is built on what was not kept: no counter moves for it.
   if (!(newest() == snapshot)) not_kept();
   reserved_.remove(answered);
+  try {
+    reserved_.reserve();  // vaults of older programs have none
+  } catch (const Error& error) {
+    log::warning(std::string("no room is kept for revoking on a full disk: ") + error.what());
+  }
 }
 
 void Database::promote(const Bytes& mac) {

@@ -28,7 +28,10 @@ UniqueFd open_file(const std::filesystem::path& file, int flags) {
   const WithInstalledGroup raised;
   UniqueFd fd(::open(file.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   struct stat info {};
-  if (fd && (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))) fd.reset();
+  if (fd && (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))) {
+    fd.reset();
+    errno = EINVAL;
+  }
   return fd;
 }
 
