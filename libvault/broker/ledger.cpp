@@ -31,10 +31,6 @@ bool over(const std::optional<std::uint64_t>& limit, std::uint64_t used, std::ui
   return limit && saturating_sum(used, more) > *limit;
 }
 
-std::string one(const policy::BudgetTerms& terms) {
-  return describe(terms);
-}
-
 }  // namespace
 
 /// The file's lock, for one change.
@@ -165,7 +161,7 @@ std::optional<Exceeded> Ledger::judge(const Account& account, const policy::Budg
   const auto day_left =
       std::chrono::seconds((account.day + 1) * kDay - std::min(seconds, (account.day + 1) * kDay - 1));
   const auto exceeded = [](const policy::BudgetTerms& limit, bool alone, std::chrono::seconds left) {
-    return Exceeded{one(limit), alone ? std::chrono::seconds(0) : std::max(left, std::chrono::seconds(1))};
+    return Exceeded{describe(limit), alone ? std::chrono::seconds(0) : std::max(left, std::chrono::seconds(1))};
   };
   policy::BudgetTerms limit;
   if (over(terms.requests_per_minute, account.minute_requests, usage.requests)) {

@@ -177,28 +177,16 @@ const ModelRequests::Call* ModelRequests::call_at(std::string_view path) const {
 }
 
 const ModelRequests* ModelRequests::of(Metering::Shape shape) {
-  static const auto read = [](std::string_view name) {
+  static const auto all = [] {
+    std::map<Metering::Shape, ModelRequests> read;
     for (const auto* file = kModelRequests; file->name != nullptr; ++file) {
-      if (name == file->name) return Reader(*file).read();
+      const std::string_view name = file->name;  // that of a shape, and ".toml"
+      read.emplace(parse_shape(name.substr(0, name.rfind('.'))).value(), Reader(*file).read());
     }
-    return ModelRequests();
-  };
-  switch (shape) {
-    case Metering::Shape::openai: {
-      static const ModelRequests openai = read("openai.toml");
-      return &openai;
-    }
-    case Metering::Shape::anthropic: {
-      static const ModelRequests anthropic = read("anthropic.toml");
-      return &anthropic;
-    }
-    case Metering::Shape::gemini: {
-      static const ModelRequests gemini = read("gemini.toml");
-      return &gemini;
-    }
-    default:
-      return nullptr;
-  }
+    return read;
+  }();
+  const auto found = all.find(shape);
+  return found == all.end() ? nullptr : &found->second;
 }
 
 }  // namespace agentvault::provider

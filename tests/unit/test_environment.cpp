@@ -1,5 +1,7 @@
 #include <algorithm>
-#include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/file.hpp"
@@ -13,6 +15,8 @@ using namespace agentvault;
 using namespace agentvault::session;
 
 namespace {
+
+using Variables = std::vector<std::pair<std::string, std::string>>;
 
 broker::Grant grant(const char* name, std::vector<std::string> env, std::vector<std::string> env_url = {}) {
   broker::Grant made{name, {}, SecretBytes::copy_of(as_bytes("0123456789abcdef"))};
@@ -56,44 +60,42 @@ TEST_CASE("what looks like a key of others is held back") {
       CHECK(holds_a_key(name, "0123456789"));
     }
   }
-  for (const auto& [name, value] :
-       std::map<std::string, std::string>{{"AWS_SECRET_ACCESS_KEY", "standin-0123456789"},
-                                          {"DATABASE_URL", "postgres://u:standin@db/x"},
-                                          {"REDIS", "redis://:standin@cache:6379/0"},
-                                          {"PGPASSWORD", "pw"},
-                                          {"DB_PASS", "x"},
-                                          {"WHATEVER", "ghp_standin0standin0standin0"},
-                                          {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
-                                          {"SENTRY_DSN", "https://standin@o1.ingest.example/1"},
-                                          {"openai_api_key", "standin-0123456789"},
-                                          {"GITHUB_TOKEN_2", "standin-0123456789"},
-                                          {"BORG_PASSPHRASE", "pw"},
-                                          {"SECRET_KEY_BASE", "standin-0123456789"},
-                                          {"REMOTE", "https://ghp_standin0standin0standin0@host.example/x"},
-                                          {"ANTHROPIC_CUSTOM_HEADERS", "x-api-key: sk-standin0standin0standin0"},
-                                          {"GIT_CONFIG_VALUE_0", "Authorization: Basic c3RhbmRpbg=="},
-                                          {"CONNECTION", "Server=db;User=u;Password=standin"}}) {
+  for (const auto& [name, value] : Variables{{"AWS_SECRET_ACCESS_KEY", "standin-0123456789"},
+                                             {"DATABASE_URL", "postgres://u:standin@db/x"},
+                                             {"REDIS", "redis://:standin@cache:6379/0"},
+                                             {"PGPASSWORD", "pw"},
+                                             {"DB_PASS", "x"},
+                                             {"WHATEVER", "ghp_standin0standin0standin0"},
+                                             {"NOTES", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA"},
+                                             {"SENTRY_DSN", "https://standin@o1.ingest.example/1"},
+                                             {"openai_api_key", "standin-0123456789"},
+                                             {"GITHUB_TOKEN_2", "standin-0123456789"},
+                                             {"BORG_PASSPHRASE", "pw"},
+                                             {"SECRET_KEY_BASE", "standin-0123456789"},
+                                             {"REMOTE", "https://ghp_standin0standin0standin0@host.example/x"},
+                                             {"ANTHROPIC_CUSTOM_HEADERS", "x-api-key: sk-standin0standin0standin0"},
+                                             {"GIT_CONFIG_VALUE_0", "Authorization: Basic c3RhbmRpbg=="},
+                                             {"CONNECTION", "Server=db;User=u;Password=standin"}}) {
     INFO(name);
     CHECK(holds_a_key(name, value));
   }
-  for (const auto& [name, value] :
-       std::map<std::string, std::string>{{"PATH", "/usr/bin:/bin"},
-                                          {"GPG_KEY", "0123456789ABCDEF0123456789ABCDEF01234567"},
-                                          {"SSH_KEY", "/home/u/.ssh/id_ed25519"},
-                                          {"MAX_TOKEN", "4096"},
-                                          {"CLAUDE_CODE_MAX_OUTPUT_TOKENS", "32000000"},
-                                          {"STRIPE_PUBLISHABLE_KEY", "pk_test_0123456789012345"},
-                                          {"HOMEPAGE", "https://example.org/a:b@c"},
-                                          {"REMOTE", "https://u@example.org/x"},
-                                          {"GIT_AUTHOR_NAME", "sk-"},
-                                          {"LESSKEY", "0123456789"},
-                                          {"STARSHIP_SESSION_KEY", "1234567890123456"},
-                                          {"SSH_KEY", "~/.ssh/id_ed25519"},
-                                          {"TLS_KEY", "certs/server.key"},
-                                          {"BUILD_PASS", "2"},
-                                          {"MODEL", "hf_hub_download_from_a_cache"},
-                                          {"PKG", "npm_config_cache_folder"},
-                                          {"API_TOKEN", ""}}) {
+  for (const auto& [name, value] : Variables{{"PATH", "/usr/bin:/bin"},
+                                             {"GPG_KEY", "0123456789ABCDEF0123456789ABCDEF01234567"},
+                                             {"SSH_KEY", "/home/u/.ssh/id_ed25519"},
+                                             {"MAX_TOKEN", "4096"},
+                                             {"CLAUDE_CODE_MAX_OUTPUT_TOKENS", "32000000"},
+                                             {"STRIPE_PUBLISHABLE_KEY", "pk_test_0123456789012345"},
+                                             {"HOMEPAGE", "https://example.org/a:b@c"},
+                                             {"REMOTE", "https://u@example.org/x"},
+                                             {"GIT_AUTHOR_NAME", "sk-"},
+                                             {"LESSKEY", "0123456789"},
+                                             {"STARSHIP_SESSION_KEY", "1234567890123456"},
+                                             {"SSH_KEY", "~/.ssh/id_ed25519"},
+                                             {"TLS_KEY", "certs/server.key"},
+                                             {"BUILD_PASS", "2"},
+                                             {"MODEL", "hf_hub_download_from_a_cache"},
+                                             {"PKG", "npm_config_cache_folder"},
+                                             {"API_TOKEN", ""}}) {
     INFO(name);
     CHECK_FALSE(holds_a_key(name, value));
   }
