@@ -118,6 +118,10 @@ Cell::Event Cell::next_event() {
   if (message && message->kind == kStopped && message->bytes.size() == 1) {
     return {Event::Kind::stopped, UniqueFd(), message->bytes[0]};
   }
+  if (message && message->kind == kNoted) {
+    last_notes_.emplace_back(as_text(message->bytes));
+    return {Event::Kind::noted, UniqueFd(), 0};
+  }
   if (!message || message->kind != kConnected) return {};
   auto& received = message->descriptors;
   return {Event::Kind::connected, received.empty() ? UniqueFd() : std::move(received.front()), 0};

@@ -41,6 +41,9 @@ class Cell {
   bool working_directory_writable() const { return working_directory_writable_; }
   /// For the person: what was made for the agent, and what could not be hidden or kept.
   const std::vector<std::string>& notes() const { return notes_; }
+  /// Likewise what it did not get to make, and what it left behind; complete when the child has ended and its events
+  /// are read.
+  const std::vector<std::string>& last_notes() const { return last_notes_; }
   /// The agent's files in a few lines.
   const std::vector<std::string>& summary() const { return summary_; }
 
@@ -57,7 +60,7 @@ class Cell {
   /// Can be read when the keeper has something to tell; -1 at Level::off.
   int events() const { return level_ == Level::off ? -1 : channel_.get(); }
   struct Event {
-    enum class Kind { none, stopped, connected } kind = Kind::none;
+    enum class Kind { none, stopped, connected, noted } kind = Kind::none;
     UniqueFd connection;  // null when nobody listens
     int signal = 0;       // that stopped it
   };
@@ -83,6 +86,7 @@ class Cell {
   bool working_directory_writable_ = true;
   std::vector<std::string> notes_;
   std::vector<std::string> summary_;
+  std::vector<std::string> last_notes_;
   bool entered_ = false;
 };
 

@@ -76,9 +76,11 @@ void add_working_directory(const FileRequest& request, const fs::path& home, Fil
   search_project(*real, view);
   if (!view.working_directory_writable) return;
   add(view.writable, *real);
+  add(view.reserving, *real);
   for (const auto& git : git_folders_of(*real)) {
     if (is_within(home, git)) continue;
     add(view.writable, git);
+    add(view.reserving, git);
     protect_git_folder(git, view);
   }
 }
@@ -184,10 +186,29 @@ void refuse_part_of(const std::vector<fs::path>& closed, const fs::path& named, 
   }
 }
 
+/// A name in the project that is not there yet, and that the agent would not be let make.
+std::optional<fs::path> missing_in_project(const fs::path& path, const FileView& view) {
+  std::error_code error;
+  const auto is_there = [&](const fs::path& at) { return fs::exists(fs::symlink_status(at, error)); };
+  if (is_there(path)) return std::nullopt;
+  const fs::path whole = fs::absolute(path, error).lexically_normal();
+  fs::path above = whole.parent_path();
+  while (!is_there(above) && above != above.parent_path()) above = above.parent_path();
+  const fs::path there = named_path(above, "--write");
+  if (!view.working_directory_writable || !is_within(there, view.working_directory)) return std::nullopt;
+  return there / whole.lexically_relative(above);
+}
+
 /// Nothing of it is hidden or kept any more.
 void open_writes(const FileRequest& request, FileView& view) {
   for (const auto& path : request.write) {
+    if (const auto missing = missing_in_project(path, view)) {
+      add_resolved(view.given_back, *missing);
+      continue;
+    }
     const auto named = opened_path(path, request, "--write");
+    add_resolved(view.given_back, named);
+    std::erase_if(view.reserving, [&](const fs::path& other) { return is_within(other, named); });
     const auto is_it = [&](const fs::path& other) { return is_within(other, named); };
     std::erase_if(view.hidden, is_it);
     std::erase_if(view.read_only, is_it);
@@ -244,6 +265,7 @@ std::vector<std::string> summary_of(const FileView& view) {
   say("the agent sees, besides what is open to everybody,", view.visible, false);
   say("hidden in the project:", view.hidden, true);
   say("not changed in the project:", view.read_only, true);
+  say("the agent may make, or change, of what programs obey:", view.given_back, true);
   return lines;
 }
 

@@ -21,6 +21,46 @@ constexpr std::size_t kMaxGitFile = 4096;
 constexpr std::size_t kMaxConfiguration = 1 << 20;
 constexpr int kMostIncluded = 16;
 
+/// Settings that init, clone and everyday work write, and that start nothing (git-config(1)). What stands between
+/// section and key is left out.
+constexpr std::string_view kHarmlessSettings[]{"core.repositoryformatversion",
+                                               "core.filemode",
+                                               "core.bare",
+                                               "core.logallrefupdates",
+                                               "core.ignorecase",
+                                               "core.precomposeunicode",
+                                               "core.symlinks",
+                                               "core.autocrlf",
+                                               "core.eol",
+                                               "core.sparsecheckout",
+                                               "core.sparsecheckoutcone",
+                                               "extensions.objectformat",
+                                               "extensions.partialclone",
+                                               "extensions.refstorage",
+                                               "remote.url",
+                                               "remote.pushurl",
+                                               "remote.fetch",
+                                               "remote.push",
+                                               "remote.tagopt",
+                                               "remote.prune",
+                                               "remote.promisor",
+                                               "remote.partialclonefilter",
+                                               "branch.remote",
+                                               "branch.merge",
+                                               "branch.rebase",
+                                               "branch.pushremote",
+                                               "user.name",
+                                               "user.email",
+                                               "init.defaultbranch",
+                                               "pull.rebase",
+                                               "pull.ff",
+                                               "push.default",
+                                               "push.autosetupremote",
+                                               "submodule.url",
+                                               "submodule.active",
+                                               "submodule.branch",
+                                               "lfs.repositoryformatversion"};
+
 /// "gitdir: PATH", or only PATH (gitrepository-layout(5)).
 std::optional<fs::path> path_in(const fs::path& file, std::string_view key = {}) {
   const auto contents = beginning_of(file, kMaxGitFile);
@@ -132,8 +172,9 @@ std::vector<fs::path> git_folders_of(fs::path folder) {
 
 void protect_git_folder(const fs::path& git, FileView& view) {
   std::error_code error;
-  // An agent could make it where it is missing.
+  // Git looks for it in every repository, and a cover needs something to lie on.
   if (is_repository(git)) fs::create_directory(git / "hooks", error);
+  add(view.git_folders, git);
   add_all_but_links(view.read_only, git, kObeyedGitPaths);
   protect_named_files(git / "config", git.parent_path(), view);
   protect_named_files(git / "config.worktree", git.parent_path(), view);
@@ -142,10 +183,24 @@ void protect_git_folder(const fs::path& git, FileView& view) {
   }
   for (fs::directory_iterator at(git / "worktrees", error); !error && at != fs::directory_iterator();
        at.increment(error)) {
+    add(view.git_folders, at->path());
     add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
   }
   // Which of its folders are repositories an agent could change: none of them changes.
   add_all_but_links(view.read_only, git, std::array{std::string_view("modules")});
+}
+
+std::optional<std::string> runs_programs(const fs::path& git) {
+  for (const auto& setting : settings_of(git / "config")) {
+    const std::string name = setting.section.substr(0, setting.section.find_first_of(" \t\".")) + "." + setting.key;
+    const auto& harmless = kHarmlessSettings;
+    if (std::find(std::begin(harmless), std::end(harmless), name) == std::end(harmless)) return name;
+  }
+  std::error_code error;
+  for (fs::directory_iterator at(git / "hooks", error); !error && at != fs::directory_iterator(); at.increment(error)) {
+    if (at->path().extension() != ".sample") return "hooks/" + at->path().filename().string();
+  }
+  return std::nullopt;
 }
 
 void protect_git_entry(const fs::path& entry, FileView& view) {

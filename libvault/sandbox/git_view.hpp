@@ -3,6 +3,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "sandbox/file_view.hpp"
@@ -20,5 +22,9 @@ void protect_git_folder(const std::filesystem::path& git, FileView& view);
 
 /// A .git file or link in `folder`, which leads to a repository inside of the project: that one is protected, too.
 void protect_git_entry(const std::filesystem::path& entry, FileView& view);
+
+/// What in a repository that an agent made has git run programs: the name of a setting that is not known to be
+/// harmless, or of a hook. Nothing when there is none.
+std::optional<std::string> runs_programs(const std::filesystem::path& git);
 
 }  // namespace agentvault::sandbox

@@ -24,6 +24,7 @@
 #include "sandbox/capabilities.hpp"
 #include "sandbox/descendants.hpp"
 #include "sandbox/furnishing.hpp"
+#include "sandbox/git_view.hpp"
 #include "sandbox/landlock.hpp"
 #include "sandbox/landlock_view.hpp"
 #include "sandbox/namespaces.hpp"
@@ -37,6 +38,7 @@ namespace {
 
 constexpr int kFailedCode = 125;
 constexpr int kBusyWait = 20;  // milliseconds
+constexpr std::size_t kMostNoted = 20;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> out;
@@ -203,7 +205,8 @@ class Keeper {
     if (request_.level == Level::off) return;
     // While exec opens the vault.
     foreign_streams_ = streams_outside(view_);
-    filter_.emplace(AgentFilter::Walls{strict(), !strict() || !foreign_streams_.empty()});
+    if (strict()) supervised_folders_ = folders_without_making(view_);
+    filter_.emplace(AgentFilter::Walls{strict(), !strict() || !foreign_streams_.empty(), !supervised_folders_.empty()});
     const std::string terminal = terminal_ ? terminal_->name() : "";
     files_ = strict() ? writing_rules_for(view_) : rules_for(view_, terminal);
     if (strict()) return;
@@ -261,7 +264,8 @@ class Keeper {
           ErrorKind::failed, failure_of(filter),
           "another sandbox around this one may forbid it; --isolation off goes without, and holds no hostile agent");
     }
-    supervisor_.emplace(std::move(filter->descriptors.front()), connect_policy(furnishing), attribute_policy());
+    supervisor_.emplace(std::move(filter->descriptors.front()), connect_policy(furnishing), attribute_policy(),
+                        creation_policy());
     std::uint8_t code = 0;
     if (read_up_to(reads.get(), {&code, 1}, "the agent's start") != 0) {
       channel_.send(kNotStarted, Bytes{code});
@@ -298,6 +302,41 @@ class Keeper {
     policy.writable.emplace_back("/dev/shm");
     if (!temporary_.empty()) policy.writable.emplace_back(temporary_);
     return policy;
+  }
+
+  std::optional<CreationSupervisor::Policy> creation_policy() {
+    if (supervised_folders_.empty()) return std::nullopt;
+    return CreationSupervisor::Policy{supervised_folders_, ReservedNames(view_),
+                                      [this](const auto& path, auto program) { note_refusal(path, program); }};
+  }
+
+  void note_refusal(const std::filesystem::path& path, std::string_view program) {
+    const std::string line = printable(path.lexically_relative(view_.working_directory).string()) + " (" +
+                             std::string(program) + " obeys it)";
+    if (std::find(refused_.begin(), refused_.end(), line) != refused_.end()) return;
+    if (refused_.size() < kMostNoted) refused_.push_back(line);
+  }
+
+  /// What the person is to know about the project when the agent has left it.
+  void tell_what_was_made() {
+    std::vector<std::string> lines;
+    if (!refused_.empty()) {
+      lines.push_back("not made in the project: " + join(refused_, ", ") +
+                      "; --write NAME lets the agent make one of them");
+    }
+    if (supervisor_) {
+      for (const auto& git : supervisor_->repositories()) {
+        const auto what = runs_programs(git);
+        if (!what) continue;
+        lines.push_back("the agent made the git repository " + printable(git.string()) + ", which runs programs (" +
+                        printable(*what) + "): look at it before you use git there");
+      }
+    }
+    try {
+      for (const auto& line : lines) channel_.send(kNoted, as_bytes(line));
+    } catch (const Error&) {
+      // exec is gone.
+    }
   }
 
   /// In what becomes the agent: everything is given up here.
@@ -355,7 +394,7 @@ class Keeper {
       if (::poll(sources, std::size(sources), wait) < 0 && errno != EINTR) ::_exit(kFailedCode);
       if (sources[1].revents != 0) look_at_children();
       if (guard_) guard_->restore(sources[3].revents != 0);
-      if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_one();
+      if ((sources[2].revents & POLLIN) != 0) supervisor_->answer_some();
       if (sources[0].revents != 0) hear_exec();
     }
   }
@@ -403,6 +442,7 @@ class Keeper {
 
   /// With the first process of a namespace all others end; without one they are ended here.
   [[noreturn]] void finish(int status) {
+    tell_what_was_made();
     if (descendants_) descendants_->end();
     std::error_code left_behind;
     if (!temporary_.empty()) std::filesystem::remove_all(temporary_, left_behind);
@@ -418,6 +458,8 @@ class Keeper {
   Doors doors_;
   std::vector<std::string> environment_;
   std::string temporary_;
+  std::vector<std::filesystem::path> supervised_folders_;
+  std::vector<std::string> refused_;
   std::vector<FileIdentity> shared_sockets_;
   std::vector<FileIdentity> foreign_streams_;
   std::vector<std::uint16_t> without_token_;

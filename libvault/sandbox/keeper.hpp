@@ -19,6 +19,7 @@ enum KeeperMessage : std::uint8_t {
   kConnected = 9,   // a socket, or none when nobody listens there
   kContinue = 10,   // to keeper: the agent's group goes on; whether in front of its terminal
   kSignal = 11,     // to keeper: this signal to the agent's group
+  kNoted = 12,      // for the person, when the session is over: a line
 };
 
 /// exec, as it is known before there are namespaces.

@@ -16,6 +16,7 @@ inline constexpr std::uint64_t kReadFile = 1 << 2;
 inline constexpr std::uint64_t kReadFolder = 1 << 3;
 inline constexpr std::uint64_t kRemoveFolder = 1 << 4;
 inline constexpr std::uint64_t kRemoveFile = 1 << 5;
+inline constexpr std::uint64_t kMake = 0x1fc0 & ~(1 << 9);  // all kinds of files but sockets
 inline constexpr std::uint64_t kTruncate = 1 << 14;
 inline constexpr std::uint64_t kIoctlDevice = 1 << 15;
 inline constexpr std::uint64_t kNothing = 0;

@@ -105,13 +105,30 @@ Landlock rules_for(const FileView& view, const std::string& terminal) {
   return rules;
 }
 
+std::vector<fs::path> folders_without_making(const FileView& view) {
+  std::vector<fs::path> out;
+  if (landlock_abi() < kLeastAbi) return out;
+  for (const auto path : kPrivateFolders) {
+    if (any_within(view.reserving, path)) out.emplace_back(path);
+  }
+  for (const auto& path : view.writable) {
+    if (any_within(view.reserving, path)) out.push_back(path);
+  }
+  return out;
+}
+
 std::optional<Landlock> writing_rules_for(const FileView& view) {
   if (landlock_abi() == 0) return std::nullopt;
   // Before that it could not move a file from one folder to another any more.
   if (landlock_abi() < kLeastAbi) return Landlock(access::kNothing, Landlock::Scope::sockets_and_signals);
   Landlock rules(access::kWrite, Landlock::Scope::sockets_and_signals);
-  for (const auto path : kPrivateFolders) rules.allow(path, access::kAll);  // private here
-  for (const auto& path : view.writable) rules.allow_exactly(path, access::kAll);
+  const auto supervised = folders_without_making(view);
+  const auto rights_in = [&](const fs::path& folder) {
+    const bool makes = std::find(supervised.begin(), supervised.end(), folder) == supervised.end();
+    return makes ? access::kAll : access::kAll & ~access::kMake;
+  };
+  for (const auto path : kPrivateFolders) rules.allow(path, rights_in(path));  // private here
+  for (const auto& path : view.writable) rules.allow_exactly(path, rights_in(path));
   for (int fd = 0; fd <= 2; ++fd) {
     if ((::fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {
       rules.allow("/proc/self/fd/" + std::to_string(fd), access::kWriteFile | access::kTruncate);

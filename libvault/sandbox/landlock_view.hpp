@@ -28,8 +28,14 @@ std::vector<std::filesystem::path> written_without_mounts(const FileView& view);
 /// `terminal` is the agent's own, "" when it has none.
 Landlock rules_for(const FileView& view, const std::string& terminal);
 
+/// Inside of namespaces: the folders that hold one in which names are reserved. Rights cannot be taken away from a part
+/// of a folder, so the supervisor makes every new file in them (creation_supervisor.hpp). None where Landlock is too
+/// old to enforce that.
+std::vector<std::filesystem::path> folders_without_making(const FileView& view);
+
 /// Inside of namespaces, where mounts do the rest: nothing but what the view lets be written is written through a
-/// descriptor from outside either. A standard stream can be opened again as it is open. None without Landlock.
+/// descriptor from outside either. A standard stream can be opened again as it is open. Nothing new is made in the
+/// folders below. None without Landlock.
 std::optional<Landlock> writing_rules_for(const FileView& view);
 
 }  // namespace agentvault::sandbox

@@ -339,15 +339,20 @@ MountGuard::MountGuard(const FileView& view, const std::vector<fs::path>& pins)
 }
 
 int MountGuard::patience() const {
-  // The kernel tells of a change before it is done: so a look at once, and then again.
-  constexpr int waits[]{1, 5, 20, 100, 250};
-  return calm_ < std::size(waits) ? waits[calm_] : waits[std::size(waits) - 1];
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_look_ - std::chrono::steady_clock::now());
+  return static_cast<int>(std::max<std::int64_t>(left.count(), 0));
 }
 
 void MountGuard::restore(bool changed) {
+  // The kernel tells of a change before it is done: so a look at once, and then again.
+  using std::chrono_literals::operator""ms;
+  constexpr std::chrono::milliseconds waits[]{1ms, 5ms, 20ms, 100ms, 250ms};
+  const auto now = std::chrono::steady_clock::now();
+  if (!changed && now < next_look_) return;
   bool any = changed;
   for (const auto& cover : covers_) any = put_back(cover) || any;
-  calm_ = any ? 0 : calm_ + 1;
+  calm_ = any ? 0 : std::min(calm_ + 1, std::size(waits) - 1);
+  next_look_ = now + waits[calm_];
 }
 
 bool MountGuard::put_back(const Cover& cover) const {

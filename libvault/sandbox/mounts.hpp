@@ -2,6 +2,7 @@
 // private.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,9 @@ class MountGuard {
   /// Has an exceptional condition (POLLPRI) when mounts have changed. Not every change is one: restore() is to be
   /// called after patience() in any case.
   int get() const { return changes_.get(); }
-  /// Milliseconds; short after something had to be put back, or has changed.
+  /// Milliseconds until the next look; short after something had to be put back, or has changed.
   int patience() const;
+  /// Looks, if it is time to, or mounts have changed.
   void restore(bool changed);
 
  private:
@@ -47,6 +49,7 @@ class MountGuard {
   std::vector<Cover> covers_;  // a folder before what is in it
   UniqueFd changes_;
   std::size_t calm_ = 0;  // how often nothing was to be done since
+  std::chrono::steady_clock::time_point next_look_{};
 };
 
 /// Later: the files, and in place of the system's roots of trust those that the session has. `bundle` names the file

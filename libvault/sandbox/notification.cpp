@@ -10,8 +10,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <string_view>
 
@@ -21,6 +21,7 @@ namespace agentvault::sandbox {
 namespace {
 
 constexpr std::string_view kProcess = "Tgid:";
+constexpr std::string_view kUmask = "Umask:";
 constexpr std::string_view kFilters = "Seccomp_filters:";
 constexpr std::size_t kPage = 4096;  // memory that can be read ends at the end of one; never larger steps
 
@@ -37,17 +38,26 @@ UniqueFd hold(int folder, const std::string& path, bool follow) {
   return UniqueFd(static_cast<int>(::syscall(SYS_openat2, folder, path.c_str(), &how, sizeof how)));
 }
 
+std::optional<mode_t> parse_octal(std::string_view digits) {
+  mode_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, 8);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return number;
+}
+
 }  // namespace
 
 ProcessStatus status_of(pid_t thread) {
-  std::ifstream file("/proc/" + std::to_string(thread) + "/status");
   ProcessStatus status;
-  for (std::string line; std::getline(file, line) && !status.filters;) {
-    const auto number = [&](std::string_view key) {
-      return parse_unsigned(trim(std::string_view(line).substr(key.size())));
-    };
-    if (line.starts_with(kProcess)) status.process = number(kProcess);
-    if (line.starts_with(kFilters)) status.filters = number(kFilters);
+  char text[kPage];  // which holds it all but for a long list of processors, behind what is read here
+  const UniqueFd file(::open(("/proc/" + std::to_string(thread) + "/status").c_str(), O_RDONLY | O_CLOEXEC));
+  const ssize_t size = file ? ::read(file.get(), text, sizeof text) : 0;
+  if (size <= 0) return status;
+  for (const auto line : split(std::string_view(text, static_cast<std::size_t>(size)), '\n')) {
+    const auto value = [&](std::string_view key) { return trim(line.substr(key.size())); };
+    if (line.starts_with(kUmask)) status.umask = parse_octal(value(kUmask));
+    if (line.starts_with(kProcess)) status.process = parse_unsigned(value(kProcess));
+    if (line.starts_with(kFilters)) status.filters = parse_unsigned(value(kFilters));
   }
   return status;
 }
@@ -136,6 +146,22 @@ UniqueFd Notification::take(int descriptor, const ProcessStatus& status) const {
 
 bool Notification::still_waits() const {
   return ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ID_VALID, &id_) == 0;
+}
+
+void Notification::leave_to_kernel() const {
+  seccomp_notif_resp response{};
+  response.id = id_;
+  response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+  ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+void Notification::hand_over(const UniqueFd& file, bool close_on_exec) const {
+  seccomp_notif_addfd handed{};
+  handed.id = id_;
+  handed.flags = SECCOMP_ADDFD_FLAG_SEND;
+  handed.srcfd = static_cast<std::uint32_t>(file.get());
+  handed.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
+  if (::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ADDFD, &handed) < 0) answer(errno);  // it has too many, or is gone
 }
 
 void Notification::answer(int error) const {

@@ -17,6 +17,7 @@ namespace agentvault::sandbox {
 /// What /proc/PID/status says of a process or a thread (proc(5)).
 struct ProcessStatus {
   std::optional<std::uint64_t> process;
+  std::optional<mode_t> umask;           // Linux 4.7
   std::optional<std::uint64_t> filters;  // of system calls: Linux 5.9
 };
 ProcessStatus status_of(pid_t thread);
@@ -52,6 +53,10 @@ class Notification {
   bool still_waits() const;
   /// 0, or the errno that the call fails with.
   void answer(int error) const;
+  /// The kernel makes the call, with what its arguments point to by then: for calls that it judges by itself.
+  void leave_to_kernel() const;
+  /// The call returns a new descriptor of this file (Linux 5.14).
+  void hand_over(const UniqueFd& file, bool close_on_exec) const;
 
  private:
   std::string in_proc(const std::string& name) const;

@@ -1,6 +1,6 @@
 // Names that programs outside of a session obey when they find them in a project: each with one program that does. An
-// agent reads them and does not change them, unless --write gives one back. Plain project content, which every build
-// runs anyway (Makefile, package.json), is not among them.
+// agent reads them, and neither changes nor makes them, unless --write gives one back. Plain project content, which
+// every build runs anyway (Makefile, package.json), is not among them.
 #pragma once
 
 #include <array>
@@ -50,7 +50,7 @@ inline constexpr std::array kObeyedNames{
     ObeyedName{".factory", "Droid"}, ObeyedName{".augment", "Auggie"}, ObeyedName{".crush.json", "Crush"},
     ObeyedName{"crush.json", "Crush"}, ObeyedName{".aider.conf.yml", "Aider"}, ObeyedName{".goosehints", "Goose"}};
 
-/// Likewise in a folder of git's.
+/// Likewise in a folder of git's: what has it run programs. Unfinished work has a list of its own commands.
 inline constexpr std::array kObeyedGitPaths{std::string_view("config"),
                                             std::string_view("config.worktree"),
                                             std::string_view("hooks"),
@@ -59,6 +59,10 @@ inline constexpr std::array kObeyedGitPaths{std::string_view("config"),
                                             std::string_view("gitdir"),
                                             std::string_view("remotes"),
                                             std::string_view("branches"),
-                                            std::string_view("objects/info/alternates")};
+                                            std::string_view("objects/info/alternates"),
+                                            std::string_view("rebase-merge/git-rebase-todo")};
+
+/// Packages of others: nobody starts there.
+inline constexpr std::string_view kPackageFolder = "node_modules";
 
 }  // namespace agentvault::sandbox

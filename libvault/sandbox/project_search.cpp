@@ -25,7 +25,6 @@ constexpr int kMostFolders = 200'000;
 constexpr std::size_t kMostCovered = 2'000;  // each is a mount
 constexpr std::size_t kMagic = 4;
 constexpr std::string_view kGit = ".git";
-constexpr std::string_view kUnsearched = "node_modules";  // of others, and often larger than all the rest
 
 /// First name of an obeyed path -> what is under it.
 const std::unordered_multimap<std::string_view, std::string_view>& obeyed() {
@@ -76,7 +75,7 @@ class Search {
       }
       if (hides(at->path(), name, kind)) cover(view_.hidden, at->path());
       keep_obeyed(folder, name, kind);
-      if (kind == fs::file_type::directory && name != kUnsearched) below.push_back(at->path());
+      if (kind == fs::file_type::directory && name != kPackageFolder) below.push_back(at->path());
     }
     // A bare one, or one with another name.
     if (marks_of_git == 2 && is_repository(folder)) protect_git_folder(folder, view_);

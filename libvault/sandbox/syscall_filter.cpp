@@ -23,6 +23,7 @@
 
 #include "base/error.hpp"
 #include "sandbox/attribute_supervisor.hpp"
+#include "sandbox/creation_supervisor.hpp"
 #include "sandbox/landlock.hpp"
 
 namespace agentvault::sandbox {
@@ -188,23 +189,46 @@ void deny_for_agents(Filter& filter) {
   for (const std::uint64_t request : {kPushCharacter, kConsoleSelection}) {
     filter.answer(denied, SCMP_SYS(ioctl), {masked(1, kLow, request)});
   }
-  // A program that runs as whoever owns it, for others of this machine to start.
-  for (const std::uint64_t bit : {04000U, 02000U}) {
-    filter.answer(denied, SCMP_SYS(mknodat), {masked(2, bit, bit)});
-    filter.answer(denied, SCMP_SYS(mknod), {masked(1, bit, bit)});
-    filter.answer(denied, SCMP_SYS(creat), {masked(1, bit, bit)});
-    for (const std::uint64_t makes : {kCreates, kCreatesNameless}) {
-      filter.answer(denied, SCMP_SYS(open), {masked(1, makes, makes), masked(2, bit, bit)});
-      filter.answer(denied, SCMP_SYS(openat), {masked(2, makes, makes), masked(3, bit, bit)});
-    }
-  }
   // Its flags lie in memory, where a filter does not look; programs have openat().
   filter.answer(SCMP_ACT_ERRNO(ENOSYS), {"openat2"});
   // Its own limits only.
   filter.answer(denied, SCMP_SYS(prlimit64), {differs(0, 0)});
 }
 
-/// Programs that run as whoever owns them, for others of this machine to start; see also mknod() and open() above.
+/// Programs that run as whoever owns them, for others of this machine to start: none is made.
+void deny_new_set_uid_programs(Filter& filter) {
+  const std::uint32_t denied = SCMP_ACT_ERRNO(EPERM);
+  for (const std::uint64_t bit : {04000U, 02000U}) {
+    filter.answer(denied, SCMP_SYS(mknodat), {masked(2, bit, bit)});
+    filter.answer(denied, SCMP_SYS(mknod), {masked(1, bit, bit)});
+    filter.answer(denied, SCMP_SYS(creat), {masked(1, bit, bit)});
+    filter.answer(denied, SCMP_SYS(open), {masked(1, kCreates, kCreates), masked(2, bit, bit)});
+    filter.answer(denied, SCMP_SYS(openat), {masked(2, kCreates, kCreates), masked(3, bit, bit)});
+  }
+}
+
+void deny_nameless_set_uid_programs(Filter& filter) {
+  const std::uint32_t denied = SCMP_ACT_ERRNO(EPERM);
+  for (const std::uint64_t bit : {04000U, 02000U}) {
+    filter.answer(denied, SCMP_SYS(open), {masked(1, kCreatesNameless, kCreatesNameless), masked(2, bit, bit)});
+    filter.answer(denied, SCMP_SYS(openat), {masked(2, kCreatesNameless, kCreatesNameless), masked(3, bit, bit)});
+  }
+}
+
+/// The supervisor denies set-uid programs, too.
+void supervise_creation(Filter& filter) {
+  for (const int call : CreationSupervisor::calls()) {
+    if (call == SCMP_SYS(open)) {
+      filter.answer(SCMP_ACT_NOTIFY, call, {masked(1, kCreates, kCreates)});
+    } else if (call == SCMP_SYS(openat)) {
+      filter.answer(SCMP_ACT_NOTIFY, call, {masked(2, kCreates, kCreates)});
+    } else {
+      filter.answer(SCMP_ACT_NOTIFY, call);
+    }
+  }
+}
+
+/// Nor does one become such a program.
 void deny_set_uid_programs(Filter& filter) {
   for (const std::uint64_t bit : {04000U, 02000U}) {
     filter.answer(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(chmod), {masked(1, bit, bit)});
@@ -298,6 +322,12 @@ AgentFilter::AgentFilter(Walls walls) {
     supervise_attributes(filter);
   } else {
     deny_set_uid_programs(filter);
+  }
+  deny_nameless_set_uid_programs(filter);
+  if (walls.reserved_names) {
+    supervise_creation(filter);
+  } else {
+    deny_new_set_uid_programs(filter);
   }
   filter.answer(SCMP_ACT_NOTIFY, SCMP_SYS(connect));
   program_ = with_unjudged_unknown(filter.program());

@@ -14,14 +14,17 @@ class AgentFilter {
     bool namespaces = false;
     /// Whether files can be reached whose modes, owners, attributes and times are none of the agent's.
     bool foreign_files = false;
+    /// Whether new files are made by a supervisor (creation_supervisor.hpp).
+    bool reserved_names = false;
   };
   /// Inside its namespaces: no further namespaces, no debugging of others, no sockets that a network namespace does not
   /// hold (AF_VSOCK), no datagrams to paths, no pushing of characters into the terminal, no set-uid programs. Without
   /// namespaces, besides: no sockets but TCP ones and socket pairs. Calls that nobody has judged are unknown.
   explicit AgentFilter(Walls walls);
 
-  /// Every connect(), without namespaces every listen(), and with foreign files every change of attributes waits for
-  /// the answer of whoever holds the descriptor that is returned. The caller has given up new privileges.
+  /// Every connect(), without namespaces every listen(), with foreign files every change of attributes, and with
+  /// reserved names every call that may make a file waits for the answer of whoever holds the descriptor that is
+  /// returned. The caller has given up new privileges.
   UniqueFd enforce() const;
 
  private:

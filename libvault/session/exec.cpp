@@ -367,7 +367,8 @@ int run_exec(ExecRequest request) {
 
   // 9. Signals go to the child, its end comes back.
   int status = 0;
-  SignalRelay signals(
+  std::optional<SignalRelay> signals;
+  signals.emplace(
       reactor, *isolation.cell, terminal ? &*terminal : nullptr,
       [&](int exit_status) {
         status = exit_status;
@@ -375,7 +376,7 @@ int run_exec(ExecRequest request) {
         reactor.stop();
       },
       [&](UniqueFd connection) { publisher.connected(std::move(connection)); });
-  relay = &signals;
+  relay = &*signals;
   serving = true;
   reactor.run();
 
@@ -383,6 +384,14 @@ int run_exec(ExecRequest request) {
   broker.end();
   state.segment().write(audit::SessionEnded{"the child ended with status " + std::to_string(status)});
   state.segment().sync();
+
+  // 11. The terminal is the person's again, who may have something to look at.
+  serving = false;
+  signals.reset();
+  terminal.reset();
+  if (!request.quiet) {
+    for (const auto& note : isolation.cell->last_notes()) log::warning(note);
+  }
   return status;
 }
 

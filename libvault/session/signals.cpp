@@ -144,7 +144,7 @@ void SignalRelay::hear_keeper() {
     if (event.kind == Kind::none) return;
     if (event.kind == Kind::stopped) {
       stopped(event.signal);
-    } else {
+    } else if (event.kind == Kind::connected) {
       on_connection_(std::move(event.connection));
     }
   }
@@ -165,6 +165,7 @@ void SignalRelay::look_at_child() {
       continue;
     }
     gone_ = true;
+    if (keeper_) hear_keeper();  // its last words
     on_exit_(info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
   }
 }

@@ -434,6 +434,34 @@ def editor_settings_deeper(w):
 
 
 @attempt("what runs later, outside")
+def missing_settings(w):
+    return created(w.project + "/.devcontainer.json")
+
+
+@attempt("what runs later, outside")
+def missing_settings_by_name(w):
+    with open(w.project + "/redteam.json", "w"):
+        pass
+    try:
+        os.rename(w.project + "/redteam.json", w.project + "/.mcp.json")
+        os.unlink(w.project + "/.mcp.json")
+    finally:
+        if os.path.exists(w.project + "/redteam.json"):
+            os.unlink(w.project + "/redteam.json")
+    return "renamed"
+
+
+@attempt("what runs later, outside")
+def missing_commands_of_git(w):
+    folder = w.project + "/.git/rebase-merge"
+    os.mkdir(folder)
+    try:
+        return created(folder + "/git-rebase-todo")
+    finally:
+        os.rmdir(folder)
+
+
+@attempt("what runs later, outside")
 def settings_of_another_agent(w):
     return appended(w.home + "/.codex/config.toml")
 

@@ -31,6 +31,7 @@ SECRET = "redteam-secret-"
 OPEN = {
     "standard": {"git_hook", "git_configuration", "git_folder_replaced", "editor_settings", "direnv_file", "dot_env", "dot_env_deeper",
                  "dot_env_deep", "private_key_in_the_project", "editor_settings_deeper", "file_of_git_configuration",
+                 "missing_settings", "missing_settings_by_name", "missing_commands_of_git",
                  "shared_memory_with_a_name", "vault_list", "broker_descriptors"},
     "strict": set(),
 }

@@ -12,8 +12,11 @@
 #include "sandbox/channel.hpp"
 #include "sandbox/file_view.hpp"
 #include "sandbox/furnishing.hpp"
+#include "sandbox/git_view.hpp"
 #include "sandbox/known_agents.hpp"
+#include "sandbox/landlock_view.hpp"
 #include "sandbox/place.hpp"
+#include "sandbox/reserved_names.hpp"
 #include "sandbox/secret_files.hpp"
 #include "scratch.hpp"
 
@@ -193,6 +196,84 @@ TEST_CASE("links lead the walls nowhere") {
   CHECK_FALSE(has(view.writable, h.home / "elsewhere"));
   CHECK_FALSE(place_at(h.project / ".vscode/etc"));
   CHECK(place_at(h.project));
+}
+
+TEST_CASE("which names are not made") {
+  const Home h;
+  h.file("project/.git/HEAD");
+  fs::create_directories(h.project / ".git/objects");
+  h.file("project/prepared/config.toml");
+  h.file("project/prepared/attributes");
+  auto request = h.request();
+  const auto obeyed = [&](const char* path) {
+    const fs::path whole = (h.project / path).lexically_normal();
+    return std::string(ReservedNames(view_of(request)).obeyed_at(whole).value_or("nobody"));
+  };
+  for (const auto& [path, program] :
+       std::vector<std::pair<const char*, const char*>>{{".envrc", "direnv"},
+                                                        {"sub/deep/.envrc", "direnv"},
+                                                        {".EnvRC", "direnv"},
+                                                        {".vscode", "VS Code"},
+                                                        {"sub/.cargo/config.toml", "cargo"},
+                                                        {".yarn/releases", "yarn"},
+                                                        {".git/info/attributes", "git"},
+                                                        {".git/commondir", "git"},
+                                                        {".git/rebase-merge/git-rebase-todo", "git"},
+                                                        {".cargo", "nobody"},
+                                                        {"config.toml", "nobody"},
+                                                        {"x.cargo/config.toml", "nobody"},
+                                                        {".envrc.example", "nobody"},
+                                                        {"my.envrc", "nobody"},
+                                                        {"info/attributes", "nobody"},
+                                                        {"sub/config", "nobody"},
+                                                        {".git/index.lock", "nobody"},
+                                                        {".git/rebase-merge", "nobody"},
+                                                        {"node_modules/x/.vscode", "nobody"},
+                                                        {"sub/node_modules/x/.npmrc", "nobody"},
+                                                        {"../elsewhere/.envrc", "nobody"},
+                                                        {"", "nobody"}}) {
+    INFO(path);
+    CHECK(obeyed(path) == program);
+  }
+  SECTION("with what is in a folder") {
+    const ReservedNames names(view_of(request));
+    const fs::path folder = h.project / "prepared";
+    CHECK(names.obeyed_within(h.project / "sub/.cargo", folder) == "cargo");
+    CHECK(names.obeyed_within(h.project / ".git/info", folder) == "git");
+    CHECK(names.obeyed_within(h.project / ".vscode", folder) == "VS Code");
+    CHECK_FALSE(names.obeyed_within(h.project / "info", folder));
+    CHECK_FALSE(names.obeyed_within(h.project / "other", folder));
+    CHECK_FALSE(names.obeyed_within(h.project / "node_modules/.cargo", folder));
+  }
+  SECTION("what --write names may be made, with everything below") {
+    request.write = {h.project / ".vscode", h.project / ".cargo/config.toml"};
+    CHECK(obeyed(".vscode") == "nobody");
+    CHECK(obeyed(".vscode/.envrc") == "nobody");
+    CHECK(obeyed(".cargo/config.toml") == "nobody");
+    CHECK(obeyed("sub/.vscode") == "VS Code");
+    CHECK(has(folders_without_making(view_of(request)), h.project));
+  }
+  SECTION("the whole project") {
+    request.write = {h.project};
+    CHECK(obeyed(".envrc") == "nobody");
+    CHECK(folders_without_making(view_of(request)).empty());
+  }
+}
+
+TEST_CASE("what a repository runs") {
+  const Home h;
+  const auto runs = [&](const std::string& configuration) {
+    h.file("new/.git/config", configuration);
+    return runs_programs(h.home / "new/.git");
+  };
+  h.file("new/.git/hooks/pre-commit.sample");
+  CHECK_FALSE(runs("[core]\n\trepositoryformatversion = 0\n\tbare = false\n[remote \"a b\"]\n\turl = https://x/\n"));
+  CHECK(runs("[core]\n\tbare = false\n[CORE] FSMonitor = evil\n") == "core.fsmonitor");
+  CHECK(runs("[include]\npath=x\n") == "include.path");
+  CHECK(runs("[remote \"origin\"]\n\tuploadpack = evil\n") == "remote.uploadpack");
+  CHECK(runs("[core \"x\"] pager = evil\n") == "core.pager");
+  h.file("new/.git/hooks/post-checkout");
+  CHECK(runs("") == "hooks/post-checkout");
 }
 
 TEST_CASE("a folder full of files hides no key above it") {

@@ -1,0 +1,228 @@
+"""Names that programs outside obey and that are not there yet: an agent makes none at strict, in whatever way, and does
+its ordinary work as before."""
+import os
+import subprocess
+import unittest
+
+from cell import IsolationTest
+from harness import main
+
+# Of the kernel: what Python does not have, or does in another way.
+CALLS = """
+import ctypes, errno, os, socket, stat, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD, AT_EMPTY_PATH, AT_SYMLINK_FOLLOW, NOREPLACE, EXCHANGE = -100, 0x1000, 0x400, 1, 2
+def call(name, *words):
+    result = getattr(libc, name)(*(w.encode() if isinstance(w, str) else w for w in words))
+    return 0 if result >= 0 else ctypes.get_errno()
+def says(what, result):
+    print(what, errno.errorcode.get(result, result), flush=True)
+def attempt(function, *words, **more):
+    try:
+        function(*words, **more)
+        return 0
+    except OSError as error:
+        return error.errno
+"""
+
+NAMES = (".envrc", ".vscode/tasks.json", ".devcontainer.json", ".claude/settings.json", ".cursor/mcp.json", ".yarnrc.yml", ".git/info/attributes",
+         ".git/rebase-merge/git-rebase-todo", ".git/commondir", ".git/config.worktree", "sub/.envrc", "sub/.cargo/config.toml", "a/b/c/.mise.toml", ".EnvRc")
+
+WAYS = CALLS + """
+os.mkdir("prepared"); open("prepared/config.toml", "w").close(); open("plain", "w").close(); os.symlink(".envrc", "link")
+says("open", attempt(os.open, ".envrc", os.O_CREAT | os.O_WRONLY))
+says("exclusive", attempt(os.open, ".envrc", os.O_CREAT | os.O_EXCL | os.O_RDWR))
+says("absolute", attempt(os.open, os.getcwd() + "/.envrc", os.O_CREAT | os.O_WRONLY))
+says("roundabout", attempt(os.open, "prepared/.././/.envrc", os.O_CREAT | os.O_WRONLY))
+says("at a folder", attempt(os.open, ".envrc", os.O_CREAT | os.O_WRONLY, dir_fd=os.open(".", os.O_PATH)))
+says("through /proc", attempt(os.open, "/proc/self/cwd/.envrc", os.O_CREAT | os.O_WRONLY))
+says("creat", call("creat", ".envrc", 0o644))
+says("by a link", attempt(os.open, "link", os.O_CREAT | os.O_WRONLY))
+says("mkdir", attempt(os.mkdir, ".vscode"))
+says("mkdir/", call("mkdir", ".vscode/", 0o755))
+says("mkfifo", attempt(os.mkfifo, ".envrc"))
+says("mknod", attempt(os.mknod, ".envrc", stat.S_IFREG | 0o644))
+says("symlink", attempt(os.symlink, "plain", ".envrc"))
+says("link", attempt(os.link, "plain", ".envrc"))
+says("rename", attempt(os.rename, "plain", ".envrc"))
+says("renameat2", call("renameat2", AT_FDCWD, "plain", AT_FDCWD, ".envrc", NOREPLACE))
+says("a folder with it", attempt(os.rename, "prepared", ".cargo"))
+nameless = os.open(".", os.O_TMPFILE | os.O_RDWR)
+says("nameless", call("linkat", AT_FDCWD, f"/proc/self/fd/{nameless}", AT_FDCWD, ".envrc", AT_SYMLINK_FOLLOW))
+os.makedirs("node_modules/package/.vscode"); open("node_modules/package/.vscode/tasks.json", "w").close(); os.makedirs("sub"); os.mkdir("empty")
+says("out of a package", attempt(os.rename, "node_modules/package", "moved"))
+says("exchanged", call("renameat2", AT_FDCWD, "empty", AT_FDCWD, "node_modules/package", EXCHANGE))
+os.mkdir("sub/.cargo")
+says("exchanged content", call("renameat2", AT_FDCWD, "sub/.cargo", AT_FDCWD, "prepared", EXCHANGE))
+says("moved by name", attempt(os.rename, "node_modules/package/.vscode", ".vscode"))
+"""
+DENIED = ("open", "exclusive", "absolute", "roundabout", "at a folder", "through /proc", "creat", "by a link", "mkdir", "mkdir/", "mkfifo", "mknod", "symlink", "link", "rename",
+          "renameat2", "a folder with it", "nameless", "exchanged content")
+
+# Two threads of one process share the text that names the file: what is judged must be what is made.
+RACE = CALLS + """
+name = ctypes.create_string_buffer(b"harmless", 16)
+over = False
+def flip():
+    while not over:
+        name.value = b".envrc"
+        name.value = b"harmless"
+flipping = threading.Thread(target=flip)
+flipping.start()
+sys.setswitchinterval(1e-6)
+for i in range(4000):
+    libc.open(name, os.O_CREAT | os.O_WRONLY, 0o644)
+    libc.mkdir(name, 0o755)
+    libc.symlink(b"x", name)
+    libc.rename(b"harmless", name)
+    attempt(os.unlink, "harmless"), attempt(os.rmdir, "harmless")
+over = True
+flipping.join()
+print(os.path.lexists(".envrc"))
+"""
+
+WORK = CALLS + """
+def mode(path):
+    return oct(os.stat(path).st_mode & 0o7777)
+os.umask(0o027)
+os.close(os.open("a", os.O_CREAT | os.O_WRONLY, 0o666)); os.mkdir("d", 0o777); os.mkfifo("p", 0o666)
+file = os.open("x", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o444)
+os.write(file, b"12"); os.ftruncate(file, 1)
+print(mode("a"), mode("d"), mode("p"), mode("x"), os.fstat(file).st_size, os.get_inheritable(file))
+class Inherited:
+    file = libc.open(b"inherited", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+print(os.get_inheritable(Inherited.file))
+says("there", attempt(os.open, "a", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+says("nowhere", attempt(os.open, "no/where", os.O_CREAT | os.O_WRONLY))
+says("no folder", attempt(os.open, "a/b", os.O_CREAT | os.O_WRONLY))
+says("mkdir there", attempt(os.mkdir, "d"))
+says("slash", call("symlink", "a", "new/"))
+says("file to folder", call("rename", "a", "new/"))
+says("append", attempt(os.open, "a", os.O_CREAT | os.O_APPEND | os.O_WRONLY))
+says("for others to run", attempt(os.open, "suid", os.O_CREAT | os.O_WRONLY, 0o4755))
+says("nameless for others to run", attempt(os.open, ".", os.O_TMPFILE | os.O_RDWR, 0o4755))
+says("a device", attempt(os.mknod, "null", stat.S_IFCHR | 0o666, os.makedev(1, 3)))
+os.symlink("later", "link"); os.close(os.open("link", os.O_CREAT | os.O_WRONLY)); print(os.path.exists("later"))
+os.rename("later", "d/later"); os.link("d/later", "again"); os.replace("again", "a"); os.rename("d", "e"); print(sorted(os.listdir("e")))
+nameless = os.open(".", os.O_TMPFILE | os.O_RDWR)
+says("nameless", call("linkat", AT_FDCWD, f"/proc/self/fd/{nameless}", AT_FDCWD, "named", AT_SYMLINK_FOLLOW))
+folder = os.open("e", os.O_PATH)
+os.close(os.open("by-folder", os.O_CREAT | os.O_WRONLY, dir_fd=folder)); os.mkdir("below", dir_fd=folder); print(sorted(os.listdir("e")))
+os.chdir("e/below"); open("../up", "w").close(); os.chdir("../.."); print(os.path.exists("e/up"))
+server = socket.socket(socket.AF_UNIX); server.bind("socket"); print(stat.S_ISSOCK(os.stat("socket").st_mode))
+open("/tmp/elsewhere", "w").close(); says("across", attempt(os.rename, "/tmp/elsewhere", "here"))
+"""
+WORKED = """0o640 0o750 0o640 0o440 1 False
+True
+there EEXIST
+nowhere ENOENT
+no folder ENOTDIR
+mkdir there EEXIST
+slash ENOENT
+file to folder ENOTDIR
+append 0
+for others to run EPERM
+nameless for others to run EPERM
+a device EPERM
+True
+['later']
+nameless 0
+['below', 'by-folder', 'later']
+True
+True
+across EXDEV
+"""
+
+# A sandbox inside of the cell, as some agents have one for what they run (landlock(7), by number).
+SANDBOX = CALLS + """
+writes = 0x1fc2
+class Rules(ctypes.Structure):
+    _fields_ = [("files", ctypes.c_uint64)]
+rules = libc.syscall(444, ctypes.byref(Rules(writes)), 8, 0)
+libc.prctl(38, 1, 0, 0, 0)
+print(libc.syscall(446, rules, 0))
+says("own", attempt(os.open, "made", os.O_CREAT | os.O_WRONLY))
+if os.fork() == 0:
+    os.execv("/bin/sh", ["sh", "-c", "mkdir child; mv there moved; ln -s x y; true"])
+os.wait()
+print(sorted(os.listdir(".")))
+"""
+
+
+class ReservedNamesTest(IsolationTest):
+    def setUp(self):
+        super().setUp()
+        for line in ("init -q", "commit -q --allow-empty -m first"):
+            subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *line.split()], cwd=self.project, check=True, env={**os.environ, "HOME": str(self.home)})
+
+    def found(self):
+        return [name for name in NAMES if os.path.lexists(self.project / name)]
+
+    def test_no_name_is_made_where_it_is_missing(self):
+        script = "for f in " + " ".join(NAMES) + "; do mkdir -p $(dirname $f); echo planted > $f && echo WROTE $f; done 2>/dev/null; exit 0"
+        done = self.ok(self.v.run("exec", "--isolation", "strict", "--", "sh", "-c", script, cwd=self.project))
+        self.assertEqual(done.out, "")
+        self.assertEqual(self.found(), [])
+        line = [line for line in done.err.splitlines() if "not made in the project" in line][0]
+        for part in (".envrc (direnv obeys it)", ".vscode (VS Code obeys it)", ".git/info/attributes (git obeys it)", "sub/.cargo/config.toml (cargo obeys it)", "--write NAME"):
+            self.assertIn(part, line)
+        # What may be told is not told again and again, and not at all where nobody wants to hear it.
+        self.assertEqual(self.ok(self.inside("strict", script)).err, "")
+
+    def test_whatever_call_would_make_it(self):
+        done = self.ok(self.python("strict", WAYS))
+        said = dict(line.rsplit(" ", 1) for line in done.out.splitlines())
+        self.assertEqual({way: said[way] for way in DENIED}, dict.fromkeys(DENIED, "EACCES"))
+        # Whoever moves files copies these, name by name.
+        self.assertEqual((said["out of a package"], said["exchanged"]), ("EXDEV", "EXDEV"))
+        self.assertIn(said["moved by name"], ("EACCES", "EXDEV"))
+        self.assertEqual(self.found(), [])
+        self.assertFalse((self.project / ".cargo").exists())
+
+    def test_the_name_that_is_judged_is_the_name_that_is_made(self):
+        self.assertEqual(self.ok(self.python("strict", RACE)).out, "False\n")
+        self.assertEqual(self.found(), [])
+
+    def test_everything_else_is_made_as_before(self):
+        self.assertEqual(self.ok(self.python("strict", WORK)).out, WORKED)
+
+    def test_git_works(self):
+        script = """set -e
+git config --get core.bare; echo one > file; git add .; git commit -qm second; git checkout -qb other; echo two > file; git commit -qam third
+git checkout -q -; git merge -q other; git stash list; git tag v1; git gc -q; git log --oneline | wc -l; git branch -d other; git clone -q . copy; git -C copy log --oneline | wc -l
+"""
+        done = self.ok(self.v.run("exec", "--isolation", "strict", "--", "sh", "-c", script, cwd=self.project,
+                                  env={f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}))
+        self.assertEqual([line.strip() for line in done.out.splitlines() if "branch" not in line], ["false", "3", "3"])
+        self.assertNotIn("not made", done.err)
+        self.assertNotIn("runs programs", done.err)
+
+    def test_write_gives_one_back(self):
+        make = "mkdir -p .vscode sub/.cargo && echo mine > .vscode/tasks.json && echo mine > sub/.cargo/config.toml && rm .vscode/tasks.json && echo again > .vscode/tasks.json; echo x > .envrc"
+        done = self.inside("strict", make, "--write", ".vscode", "--write", self.project / "sub/.cargo/config.toml")
+        self.assertEqual((self.project / ".vscode/tasks.json").read_text(), "again\n")
+        self.assertEqual((self.project / "sub/.cargo/config.toml").read_text(), "mine\n")
+        self.assertFalse((self.project / ".envrc").exists(), done)
+        self.ok(self.inside("strict", "echo x > .envrc", "--write", "."))
+        self.assertTrue((self.project / ".envrc").exists())
+        # Elsewhere what is not there cannot be named.
+        self.refused(self.inside("strict", "true", "--write", self.home / "missing"), 2, "there is no", "that exists")
+
+    def test_packages_may_hold_anything(self):
+        self.ok(self.inside("strict", "mkdir -p node_modules/x/.vscode && echo > node_modules/x/.npmrc && mv node_modules/x node_modules/y && test -d node_modules/y/.vscode"))
+
+    def test_what_forbids_itself_files_is_not_helped_around_that(self):
+        (self.project / "there").write_text("")
+        done = self.ok(self.python("strict", SANDBOX))
+        self.assertEqual(done.out, "0\nown EACCES\n['.git', 'there']\n")
+
+    def test_a_repository_that_runs_programs_is_said(self):
+        script = "git init -q new && git -C new config core.fsmonitor evil && git init -q harmless"
+        done = self.ok(self.v.run("exec", "--isolation", "strict", "--", "sh", "-c", script, cwd=self.project))
+        lines = [line for line in done.err.splitlines() if "made the git repository" in line]
+        self.assertEqual(len(lines), 1, done)
+        self.assertIn(f"{self.project}/new/.git, which runs programs (core.fsmonitor)", lines[0])
+
+
+if __name__ == "__main__":
+    main()
