@@ -31,19 +31,24 @@ bool ends_with_names(std::string_view path, std::string_view names) {
   return path == names || (path.ends_with(names) && path[path.size() - names.size() - 1] == '/');
 }
 
-/// Where a path lies, in lower case: under the folder of the project, and under that of git, if it lies in one.
+/// Where a path lies: under the folder of the project, and under that of git, if it lies in one.
 struct Below {
-  std::string project;
-  std::optional<std::string> git;
+  std::string project;             // lower case
+  std::optional<std::string> git;  // lower case
 
   bool is(const Obeyed& obeyed, std::string_view names) const {
     return obeyed.is_gits ? git == names : ends_with_names(project, names);
   }
 };
 
-bool is_in_package_folder(std::string_view path) {
+/// Of the folder with packages the same goes as for what is in it: with another name it would be another folder.
+bool is_of_packages(std::string_view path) {
   const auto names = split(path, '/');
-  return std::find(names.begin(), names.end() - 1, kPackageFolder) != names.end() - 1;
+  return std::find(names.begin(), names.end(), kPackageFolder) != names.end();
+}
+
+std::optional<std::string> in_lower_case(const std::optional<std::string>& path) {
+  return path ? std::optional(lower(*path)) : std::nullopt;
 }
 
 }  // namespace
@@ -58,20 +63,20 @@ std::optional<std::string> ReservedNames::below(const std::vector<fs::path>& fol
     if (nearer && is_within(path, folder)) nearest = &folder;
   }
   if (nearest == nullptr || path == *nearest) return std::nullopt;
-  return lower(path.native().substr(nearest->native().size() + 1));
+  return path.native().substr(nearest->native().size() + 1);
 }
 
 bool ReservedNames::is_in_package(const fs::path& path) const {
   const auto in_project = below(folders_, path);
-  return in_project && is_in_package_folder(*in_project);
+  return in_project && is_of_packages(*in_project);
 }
 
 std::optional<std::string_view> ReservedNames::obeyed_at(const fs::path& path) const {
   const auto given = [&](const fs::path& open) { return is_within(path, open); };
   const auto in_project = below(folders_, path);
   if (!in_project || std::any_of(given_back_.begin(), given_back_.end(), given)) return std::nullopt;
-  const Below place{*in_project, below(git_folders_, path)};
-  if (!place.git && is_in_package_folder(place.project)) return std::nullopt;
+  const Below place{lower(*in_project), in_lower_case(below(git_folders_, path))};
+  if (!place.git && is_of_packages(*in_project)) return std::nullopt;
   for (const auto& obeyed : all_obeyed()) {
     if (place.is(obeyed, obeyed.path)) return obeyed.program;
   }
@@ -82,7 +87,7 @@ std::optional<std::string_view> ReservedNames::obeyed_within(const fs::path& pat
   if (const auto program = obeyed_at(path)) return program;
   const auto in_project = below(folders_, path);
   if (!in_project) return std::nullopt;
-  const Below place{*in_project, below(git_folders_, path)};
+  const Below place{lower(*in_project), in_lower_case(below(git_folders_, path))};
   for (const auto& obeyed : all_obeyed()) {
     const std::string_view names = obeyed.path;
     for (auto slash = names.find('/'); slash != std::string_view::npos; slash = names.find('/', slash + 1)) {

@@ -24,7 +24,7 @@ class ReservedNames {
   std::optional<std::string_view> obeyed_within(const std::filesystem::path& path,
                                                 const std::filesystem::path& folder) const;
 
-  /// Whether it lies in a package of others, where everything may be made.
+  /// Whether it is a folder with packages of others, or lies in one: everything may be made there.
   bool is_in_package(const std::filesystem::path& path) const;
 
  private:

@@ -230,7 +230,8 @@ TEST_CASE("which names are not made") {
                                                         {".git/rebase-merge", "nobody"},
                                                         {"node_modules/x/.vscode", "nobody"},
                                                         {"sub/node_modules/x/.npmrc", "nobody"},
-                                                        {"../elsewhere/.envrc", "nobody"},
+                                                        {"Node_Modules/.npmrc", "npm"},
+           {"../elsewhere/.envrc", "nobody"},
                                                         {"", "nobody"}}) {
     INFO(path);
     CHECK(obeyed(path) == program);
