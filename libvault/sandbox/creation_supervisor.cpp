@@ -19,15 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMostLinks = 40;                 // as the kernel has it
-constexpr mode_t kForOthersToRun = 06000;      // set-uid, set-gid
-constexpr std::size_t kMostRepositories = 20;  // that are remembered
+constexpr int kMostLinks = 40;             // as the kernel has it
+constexpr int kMostTries = 100;            // while others make and remove it
+constexpr mode_t kForOthersToRun = 06000;  // set-uid, set-gid
+constexpr std::size_t kMostProcesses = 10'000;
 constexpr std::string_view kRepository = ".git";
 
 // What a program forbids itself and its children by a Landlock of its own cannot be read from outside; making files on
-// its behalf would undo that. So whoever makes such rules is marked, by one byte less in a limit that hardly anything
+// its behalf would undo that. So whoever makes or enters such rules is marked, by a little less of a limit that nobody
 // reaches: its children inherit it, and no process without privileges raises it again (setrlimit(2)).
-constexpr auto kMark = RLIMIT_MSGQUEUE;
+constexpr auto kMark = RLIMIT_RTTIME;
 
 std::string name_of(const UniqueFd& file) {
   return "/proc/self/fd/" + std::to_string(file.get());
@@ -65,9 +66,10 @@ std::optional<CreationSupervisor::Place> CreationSupervisor::place_of(const Noti
   if (place.name.empty() || place.name == "." || place.name == "..") return std::nullopt;
   const std::string above = slash == std::string::npos ? "" : path.substr(0, std::max<std::size_t>(slash, 1));
   place.folder = asked.file(from, above, Notification::LastLink::follow);
-  if (!place.folder) return std::nullopt;
   std::error_code unknown;
-  place.path = fs::read_symlink(name_of(place.folder), unknown);
+  if (place.folder) place.path = fs::read_symlink(name_of(place.folder), unknown);
+  // Also one that is too long to be told.
+  if (!place.folder || unknown || !place.path.is_absolute()) return std::nullopt;
   place.supervised = std::any_of(policy_.folders.begin(), policy_.folders.end(),
                                  [&](const auto& folder) { return is_within(place.path, folder); });
   return place;
@@ -82,19 +84,53 @@ std::optional<CreationSupervisor::Place> CreationSupervisor::place_at(const Noti
 
 CreationSupervisor::Entry CreationSupervisor::entry_at(const Place& place) {
   struct stat info {};
-  if (::fstatat(place.folder.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
-    return S_ISLNK(info.st_mode) ? Entry::link : S_ISDIR(info.st_mode) ? Entry::folder : Entry::other;
+  if (::fstatat(place.folder.get(), place.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno == ENOENT ? Entry::missing : Entry::unknown;
   }
-  return errno == ENOENT ? Entry::missing : Entry::unknown;
+  switch (info.st_mode & S_IFMT) {
+    case S_IFDIR:
+      return Entry::folder;
+    case S_IFREG:
+      return Entry::file;
+    case S_IFLNK:
+      return Entry::link;
+    default:
+      return Entry::other;
+  }
 }
 
-bool CreationSupervisor::refuses(const Place& place, const fs::path* moved) {
-  const fs::path path = place.whole();
-  const auto program = moved != nullptr ? policy_.names.obeyed_within(path, *moved) : policy_.names.obeyed_at(path);
-  if (program && entry_at(place) == Entry::missing) policy_.on_refusal(path, *program);
-  const bool is_repository = place.name == kRepository && repositories_.size() < kMostRepositories;
-  if (!program && is_repository) repositories_.push_back(path);
+std::optional<std::string_view> CreationSupervisor::obeyed(const fs::path& path, As as, const UniqueFd& moved) const {
+  const auto& names = policy_.names;
+  if (as == As::link) return names.obeyed_through(path);
+  return as == As::folder_with_contents ? names.obeyed_within(path, moved) : names.obeyed_at(path);
+}
+
+bool CreationSupervisor::refuses(const Place& place, As as, const UniqueFd& moved) {
+  const auto program = obeyed(place.whole(), as, moved);
+  if (program && entry_at(place) == Entry::missing) policy_.on_refusal(place.whole(), *program);
   return program.has_value();
+}
+
+bool CreationSupervisor::was_led_astray(const Place& place, As as, const UniqueFd& moved) const {
+  std::error_code unknown;
+  const fs::path now = fs::read_symlink(name_of(place.folder), unknown);
+  const bool looks = now != place.path || as == As::folder_with_contents;
+  return unknown || (looks && obeyed(now / place.name, as, moved));
+}
+
+void CreationSupervisor::note_repository(const Place& place) {
+  if (place.name != kRepository || repositories_.size() >= kMostRepositories) return;
+  repositories_.push_back({UniqueFd(::fcntl(place.folder.get(), F_DUPFD_CLOEXEC, 0)), place.name});
+}
+
+std::vector<fs::path> CreationSupervisor::repositories() const {
+  std::vector<fs::path> out;
+  for (const auto& repository : repositories_) {
+    std::error_code unknown;
+    const fs::path path = fs::read_symlink(name_of(repository.folder), unknown) / repository.name;
+    if (!unknown && std::find(out.begin(), out.end(), path) == out.end()) out.push_back(path);
+  }
+  return out;
 }
 
 bool CreationSupervisor::restricts_itself(pid_t thread) const {
@@ -102,37 +138,62 @@ bool CreationSupervisor::restricts_itself(pid_t thread) const {
   return ::prlimit(thread, kMark, nullptr, &limit) != 0 || limit.rlim_max < unmarked_;
 }
 
-void CreationSupervisor::note_restriction(const Notification& asked) const {
+bool CreationSupervisor::mark(const Notification& asked) const {
+  if (restricts_itself(asked.thread())) return true;
+  rlimit limit{};
+  const bool known = ::prlimit(asked.thread(), kMark, nullptr, &limit) == 0 && asked.still_waits();
+  const rlimit marked{std::min(limit.rlim_cur, unmarked_ - 1), unmarked_ - 1};
+  return known && unmarked_ > 0 && ::prlimit(asked.thread(), kMark, &marked, nullptr) == 0;
+}
+
+/// landlock_create_ruleset(2). What the memory holds is whoever makes the rules' own to defend.
+void CreationSupervisor::hear_rules(const Notification& asked) {
   std::uint64_t forbidden = 0;
   const bool makes_rules = asked.argument(2) == 0 && asked.copy(asked.argument(0), &forbidden, sizeof forbidden);
-  if (!makes_rules || (forbidden & access::kWrite) == 0) return asked.leave_to_kernel();
-  if (unmarked_ == 0) return asked.answer(EOPNOTSUPP);
-  rlimit limit{};
-  if (!restricts_itself(asked.thread())) {
-    const bool known = ::prlimit(asked.thread(), kMark, nullptr, &limit) == 0 && asked.still_waits();
-    const rlimit marked{std::min(limit.rlim_cur, unmarked_ - 1), unmarked_ - 1};
-    if (!known || ::prlimit(asked.thread(), kMark, &marked, nullptr) != 0) return asked.answer(EOPNOTSUPP);
+  if (!makes_rules) return asked.leave_to_kernel();
+  if (forbidden == 0 || forbidden == access::kNothingMuch) {
+    const auto process = status_of(asked.thread()).process;
+    if (process && with_harmless_rules_.size() < kMostProcesses) {
+      with_harmless_rules_.insert(static_cast<pid_t>(*process));
+    }
+    return asked.leave_to_kernel();
   }
+  if (!mark(asked)) return asked.answer(EOPNOTSUPP);
   asked.leave_to_kernel();
 }
 
-bool CreationSupervisor::may_make(const Notification& asked, const Place& place) {
-  return place.supervised && !place.must_be_folder && entry_at(place) == Entry::missing &&
-         !restricts_itself(asked.thread());
+/// landlock_restrict_self(2). The rules may be another's.
+void CreationSupervisor::hear_restriction(const Notification& asked) {
+  const auto process = status_of(asked.thread()).process;
+  const bool harmless = process && with_harmless_rules_.erase(static_cast<pid_t>(*process)) > 0;
+  if (!harmless && !mark(asked)) return asked.answer(EPERM);
+  asked.leave_to_kernel();
 }
 
-void CreationSupervisor::make(const Notification& asked, std::optional<Place> place, const Make& how) {
-  if (!place || !may_make(asked, *place)) return asked.leave_to_kernel();
+bool CreationSupervisor::is_ours(const Notification& asked, const Place& place) const {
+  return place.supervised && !restricts_itself(asked.thread()) && asked.still_waits();
+}
+
+void CreationSupervisor::make(const Notification& asked, std::optional<Place> place, As as, const Make& how) {
+  if (!place || !is_ours(asked, *place) || place->must_be_folder) return asked.leave_to_kernel();
+  const auto entry = entry_at(*place);
+  if (entry == Entry::unknown) return asked.leave_to_kernel();
+  if (entry != Entry::missing) return asked.answer(EEXIST);
   const auto mask = status_of(asked.thread()).umask;
-  if (!mask || !asked.still_waits()) return asked.leave_to_kernel();
-  if (refuses(*place)) return asked.answer(EACCES);
+  if (!mask || refuses(*place, as)) return asked.answer(EACCES);
   const Umask own(*mask);
-  asked.answer(how(*place));
+  int error = how(*place);
+  if (error == 0 && was_led_astray(*place, as)) {
+    for (const int kind : {0, AT_REMOVEDIR}) ::unlinkat(place->folder.get(), place->name.c_str(), kind);
+    error = EACCES;
+  }
+  if (error == 0) note_repository(*place);
+  asked.answer(error);
 }
 
 void CreationSupervisor::make_folder(const Notification& asked, std::optional<Place> place, std::uint64_t mode) {
   if (place) place->must_be_folder = false;  // it will be one
-  make(asked, std::move(place), [mode](const Place& there) {
+  make(asked, std::move(place), As::file, [mode](const Place& there) {
     return result_of(::mkdirat(there.folder.get(), there.name.c_str(), static_cast<mode_t>(mode)));
   });
 }
@@ -146,34 +207,58 @@ void CreationSupervisor::open(const Notification& asked, int from, std::uint64_t
   if (!text || (how & others) != 0) return asked.leave_to_kernel();
   auto place = place_of(asked, from, std::move(*text));
   // A link that leads to nothing: what it names is made.
-  for (int links = 0; place && place->supervised && entry_at(*place) == Entry::link && links < kMostLinks; ++links) {
+  for (int links = 0; place && entry_at(*place) == Entry::link && links < kMostLinks; ++links) {
     std::error_code unknown;
     const fs::path target = fs::read_symlink(name_of(place->folder) + "/" + place->name, unknown);
     if (unknown || (how & (O_EXCL | O_NOFOLLOW)) != 0) return asked.leave_to_kernel();
     place = place_of(asked, AT_FDCWD, (place->path / target).string());
   }
-  if (!place || !may_make(asked, *place)) return asked.leave_to_kernel();
+  if (!place || !is_ours(asked, *place) || place->must_be_folder) return asked.leave_to_kernel();
   const auto mask = status_of(asked.thread()).umask;
-  if (!mask || !asked.still_waits()) return asked.leave_to_kernel();
-  if (refuses(*place)) return asked.answer(EACCES);
+  if (!mask) return asked.answer(EACCES);
   const Umask own(*mask);
-  const UniqueFd file(::openat(place->folder.get(), place->name.c_str(),
-                               how | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, static_cast<mode_t>(mode)));
-  // Now that it is there the kernel can open it, which is faster; but not where that would be another call.
-  constexpr std::uint64_t for_owner = S_IRUSR | S_IWUSR;
-  const bool opens_again = (how & O_EXCL) == 0 && (mode & for_owner) == for_owner && (*mask & for_owner) == 0;
-  if (file && opens_again) return asked.leave_to_kernel();
-  if (file) return asked.hand_over(file, (how & O_CLOEXEC) != 0);
-  // Somebody was faster: the kernel opens it, or says that it is there.
-  if (errno == EEXIST) return asked.leave_to_kernel();
-  asked.answer(errno);
+  UniqueFd file;
+  bool made = false;
+  const int error = open_at(*place, how, static_cast<mode_t>(mode), file, made);
+  if (error == EAGAIN) return asked.leave_to_kernel();
+  if (error != 0) return asked.answer(error);
+  const bool astray = made && was_led_astray(*place, As::file);
+  if (astray) asked.answer(EACCES);
+  if ((astray || !asked.hand_over(file, (how & O_CLOEXEC) != 0)) && made) {
+    ::unlinkat(place->folder.get(), place->name.c_str(), 0);
+  }
+}
+
+int CreationSupervisor::open_at(const Place& place, int flags, mode_t mode, UniqueFd& file, bool& made) {
+  // It may be made, and removed, by others meanwhile.
+  for (int tries = 0; tries < kMostTries; ++tries) {
+    const auto entry = entry_at(place);
+    if (entry == Entry::missing) {
+      if (refuses(place)) return EACCES;
+      file.reset(::openat(place.folder.get(), place.name.c_str(), flags | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+      made = static_cast<bool>(file);
+      if (made) note_repository(place);
+      if (made || errno != EEXIST) return made ? 0 : errno;
+      continue;
+    }
+    if (entry == Entry::unknown) return EAGAIN;
+    if ((flags & O_EXCL) != 0) return EEXIST;
+    // A pipe could make this process wait; it is not gone as quickly as that, either.
+    if (entry != Entry::file) return EAGAIN;
+    const UniqueFd held(::openat(place.folder.get(), place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    struct stat info {};
+    if (!held || ::fstat(held.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
+    file.reset(::open(name_of(held).c_str(), (flags & ~O_CREAT & ~O_NOFOLLOW) | O_CLOEXEC));
+    return file ? 0 : errno;
+  }
+  return EAGAIN;
 }
 
 void CreationSupervisor::make_node(const Notification& asked, std::optional<Place> place, std::uint64_t mode) {
   if ((mode & kForOthersToRun) != 0) return asked.answer(EPERM);
   const auto kind = mode & S_IFMT;
   if (kind != 0 && kind != S_IFREG && kind != S_IFIFO && kind != S_IFSOCK) return asked.answer(EPERM);
-  make(asked, std::move(place), [mode](const Place& there) {
+  make(asked, std::move(place), As::file, [mode](const Place& there) {
     return result_of(::mknodat(there.folder.get(), there.name.c_str(), static_cast<mode_t>(mode), 0));
   });
 }
@@ -181,7 +266,7 @@ void CreationSupervisor::make_node(const Notification& asked, std::optional<Plac
 void CreationSupervisor::make_symbolic_link(const Notification& asked, std::optional<Place> place) {
   const auto target = asked.text(asked.argument(0), PATH_MAX);
   if (!target) return asked.leave_to_kernel();
-  make(asked, std::move(place), [&](const Place& there) {
+  make(asked, std::move(place), As::link, [&](const Place& there) {
     return result_of(::symlinkat(target->c_str(), there.folder.get(), there.name.c_str()));
   });
 }
@@ -194,44 +279,61 @@ void CreationSupervisor::make_link(const Notification& asked, int from, std::uin
   const bool follow = (flags & AT_SYMLINK_FOLLOW) != 0;
   const UniqueFd file = asked.file(from, *text, follow ? Notification::LastLink::follow : Notification::LastLink::hold);
   if (!file) return asked.leave_to_kernel();
-  make(asked, std::move(place), [&](const Place& there) {
+  // What it links to may be a symbolic link.
+  make(asked, std::move(place), As::link, [&](const Place& there) {
     return result_of(
         ::linkat(AT_FDCWD, name_of(file).c_str(), there.folder.get(), there.name.c_str(), AT_SYMLINK_FOLLOW));
   });
+}
+
+int CreationSupervisor::judge_move(const Place& from, const Place& to, const UniqueFd& moved, As& as) {
+  const auto entry = entry_at(from);
+  if (entry == Entry::missing) return ENOENT;
+  if (entry == Entry::unknown) return EAGAIN;
+  const bool is_folder = entry == Entry::folder;
+  if (!is_folder && (from.must_be_folder || to.must_be_folder)) return ENOTDIR;
+  // What is in it was not looked at when it was made. Whoever moves files then copies them, one by one.
+  if (is_folder && policy_.names.is_exempt(from.whole()) && !policy_.names.is_exempt(to.whole())) return EXDEV;
+  as = is_folder ? As::folder_with_contents : entry == Entry::link ? As::link : As::file;
+  return refuses(to, as, moved) ? EACCES : 0;
 }
 
 void CreationSupervisor::rename(const Notification& asked, std::optional<Place> from, std::optional<Place> to,
                                 std::uint64_t flags) {
   const bool exchanges = flags == RENAME_EXCHANGE;
   const bool known = flags == 0 || flags == RENAME_NOREPLACE || exchanges;
-  const bool supervised = from && to && (to->supervised || (exchanges && from->supervised));
-  if (!known || !supervised || restricts_itself(asked.thread()) || !asked.still_waits()) {
+  if (!known || !from || !to || !(to->supervised || (exchanges && from->supervised)) ||
+      restricts_itself(asked.thread()) || !asked.still_waits()) {
     return asked.leave_to_kernel();
   }
-  const auto moves = [&](const Place& what, const Place& where) {
-    const auto entry = entry_at(what);
-    if (entry == Entry::missing || entry == Entry::unknown) return 0;  // which the call itself finds out
-    const bool is_folder = entry == Entry::folder;
-    if (!is_folder && (what.must_be_folder || where.must_be_folder)) return ENOTDIR;
-    const auto& names = policy_.names;
-    // What is in it was not looked at when it was made. Whoever moves files then copies them.
-    if (is_folder && names.is_in_package(what.whole()) && !names.is_in_package(where.whole())) return EXDEV;
-    const fs::path folder = what.whole();
-    return refuses(where, is_folder ? &folder : nullptr) ? EACCES : 0;
+  const auto hold = [](const Place& place) {
+    return UniqueFd(::openat(place.folder.get(), place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
   };
-  int error = moves(*from, *to);
-  if (error == 0 && exchanges) error = moves(*to, *from);
-  if (error != 0) return asked.answer(error);
-  asked.answer(
-      result_of(static_cast<int>(::syscall(SYS_renameat2, from->folder.get(), from->name.c_str(), to->folder.get(),
-                                           to->name.c_str(), static_cast<unsigned>(flags)))));
+  const auto move = [](const Place& what, const Place& where, unsigned how) {
+    return result_of(static_cast<int>(
+        ::syscall(SYS_renameat2, what.folder.get(), what.name.c_str(), where.folder.get(), where.name.c_str(), how)));
+  };
+  const UniqueFd moved = hold(*from);
+  const UniqueFd back = exchanges ? hold(*to) : UniqueFd();
+  As as{};
+  As as_back{};
+  int error = judge_move(*from, *to, moved, as);
+  if (error == 0 && exchanges) error = judge_move(*to, *from, back, as_back);
+  if (error == EAGAIN) return asked.leave_to_kernel();
+  if (error == 0) error = move(*from, *to, static_cast<unsigned>(flags));
+  if (error == 0 && was_led_astray(*to, as, moved)) {
+    move(*to, *from, exchanges ? RENAME_EXCHANGE : RENAME_NOREPLACE);
+    error = EACCES;
+  }
+  if (error == 0) note_repository(*to);
+  asked.answer(error);
 }
 
 namespace {
 
 /// The calls, and at which arguments they have what. Below zero: not at all.
 struct Shape {
-  enum class Kind { open, folder, node, symbolic_link, link, rename, rules } kind;
+  enum class Kind { open, folder, node, symbolic_link, link, rename, rules, restriction } kind;
   int from = -1;  // the folder of its path; without, the working directory
   int path = 0;
   int flags = -1;
@@ -255,7 +357,7 @@ const std::map<int, Shape>& shapes() {
         {SYS_openat, {Kind::open, 0, 1, 2, 3}}, {SYS_mkdirat, {Kind::folder, 0, 1, -1, 2}},
         {SYS_mknodat, {Kind::node, 0, 1, -1, 2}}, {SYS_symlinkat, {Kind::symbolic_link, 1, 2}},
         {SYS_linkat, {Kind::link, 0, 1, 4, -1, 2, 3}}, {SYS_renameat2, {Kind::rename, 0, 1, 4, -1, 2, 3}},
-        {SYS_landlock_create_ruleset, {Kind::rules}},
+        {SYS_landlock_create_ruleset, {Kind::rules}}, {SYS_landlock_restrict_self, {Kind::restriction}},
   };
   return all;
 }
@@ -298,7 +400,9 @@ void CreationSupervisor::answer(const Notification& asked) {
       return rename(asked, place_at(asked, from, shape.path), place_at(asked, from_2, shape.path_2),
                     number(shape.flags, 0));
     case Kind::rules:
-      return note_restriction(asked);
+      return hear_rules(asked);
+    case Kind::restriction:
+      return hear_restriction(asked);
   }
 }
 

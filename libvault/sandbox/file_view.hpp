@@ -19,7 +19,7 @@ struct FileRequest {
   std::filesystem::path vault_as_named;      // with the links that lead to it
 };
 
-/// All paths are canonical and, but for `given_back`, exist.
+/// All paths are canonical and, but for `missing` and `given_back`, exist.
 struct FileView {
   std::filesystem::path home;
   std::filesystem::path working_directory;
@@ -28,10 +28,11 @@ struct FileView {
   /// Inside of these: what programs outside run or obey later.
   std::vector<std::filesystem::path> read_only;
   std::vector<std::filesystem::path> hidden;
-  /// Where names that programs outside obey are not made either; git's own folders, for which there are others; and
-  /// what of it the user lets be made.
+  /// Where names that programs outside obey are not made either; git's own folders, for which there are others; paths
+  /// that configuration of git's names and that are missing; and what of it all the user lets be made.
   std::vector<std::filesystem::path> reserving;
   std::vector<std::filesystem::path> git_folders;
+  std::vector<std::filesystem::path> missing;
   std::vector<std::filesystem::path> given_back;
   /// Whatever is made private or hidden around them.
   std::vector<std::filesystem::path> visible;

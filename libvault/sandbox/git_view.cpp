@@ -135,6 +135,12 @@ std::vector<fs::path> folders_behind(const fs::path& git_file) {
   return {*own, *common};
 }
 
+void add_missing(const fs::path& path, FileView& view) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(path, error);
+  if (!error && is_within(whole, view.working_directory)) add_resolved(view.missing, whole);
+}
+
 /// Files of the project that a configuration has git obey. `worktree` is what some of the values are relative to.
 void protect_named_files(const fs::path& configuration, const fs::path& worktree, FileView& view, int depth = 0) {
   if (depth > kMostIncluded) return;
@@ -144,6 +150,7 @@ void protect_named_files(const fs::path& configuration, const fs::path& worktree
     const std::string value = in_home ? setting.value.substr(2) : setting.value;
     for (const auto& base : in_home ? std::vector{view.home} : std::vector{configuration.parent_path(), worktree}) {
       const auto file = real_path(base / value);
+      if (!file && !value.empty()) add_missing(base / value, view);
       if (!file || !is_within(*file, view.working_directory) || *file == view.working_directory) continue;
       if (std::find(view.read_only.begin(), view.read_only.end(), *file) != view.read_only.end()) continue;
       add(view.read_only, *file);
@@ -190,7 +197,10 @@ void protect_git_folder(const fs::path& git, FileView& view) {
   add_all_but_links(view.read_only, git, std::array{std::string_view("modules")});
 }
 
-std::optional<std::string> runs_programs(const fs::path& git) {
+std::optional<std::string> runs_programs(const fs::path& entry) {
+  std::error_code unknown;
+  const bool is_file = fs::is_regular_file(entry, unknown);
+  const fs::path git = is_file ? path_in(entry, "gitdir:").value_or(entry) : entry;
   for (const auto& setting : settings_of(git / "config")) {
     const std::string name = setting.section.substr(0, setting.section.find_first_of(" \t\".")) + "." + setting.key;
     const auto& harmless = kHarmlessSettings;

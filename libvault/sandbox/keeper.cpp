@@ -325,7 +325,12 @@ class Keeper {
                       "; --write NAME lets the agent make one of them");
     }
     if (supervisor_) {
-      for (const auto& git : supervisor_->repositories()) {
+      const auto repositories = supervisor_->repositories();
+      if (repositories.size() >= CreationSupervisor::kMostRepositories) {
+        lines.push_back("the agent made " + std::to_string(repositories.size()) +
+                        " git repositories or more: look at them before you use git there");
+      }
+      for (const auto& git : repositories) {
         const auto what = runs_programs(git);
         if (!what) continue;
         lines.push_back("the agent made the git repository " + printable(git.string()) + ", which runs programs (" +

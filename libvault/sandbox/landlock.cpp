@@ -30,13 +30,12 @@ constexpr std::uint64_t kScopeAbstractSockets = 1;
 constexpr std::uint64_t kScopeSignals = 2;
 
 constexpr std::uint64_t kOfFirstAbi = (1 << 13) - 1;
-constexpr std::uint64_t kRefer = 1 << 13;  // ABI 2
 constexpr std::uint64_t kOnFiles =
     access::kExecute | access::kWriteFile | access::kReadFile | access::kTruncate | access::kIoctlDevice;
 
 std::uint64_t known(int abi) {
   std::uint64_t rights = kOfFirstAbi;
-  if (abi >= 2) rights |= kRefer;
+  if (abi >= 2) rights |= access::kRefer;
   if (abi >= 3) rights |= access::kTruncate;
   if (abi >= 5) rights |= access::kIoctlDevice;
   return rights;

@@ -17,9 +17,12 @@ inline constexpr std::uint64_t kReadFolder = 1 << 3;
 inline constexpr std::uint64_t kRemoveFolder = 1 << 4;
 inline constexpr std::uint64_t kRemoveFile = 1 << 5;
 inline constexpr std::uint64_t kMake = 0x1fc0 & ~(1 << 9);  // all kinds of files but sockets
+inline constexpr std::uint64_t kRefer = 1 << 13;            // to another folder; ABI 2
 inline constexpr std::uint64_t kTruncate = 1 << 14;
 inline constexpr std::uint64_t kIoctlDevice = 1 << 15;
 inline constexpr std::uint64_t kNothing = 0;
+/// What a domain forbids, and allows again everywhere, that is there for its other effects.
+inline constexpr std::uint64_t kNothingMuch = kExecute | kRefer;
 inline constexpr std::uint64_t kRead = kExecute | kReadFile | kReadFolder;
 inline constexpr std::uint64_t kAll = ~std::uint64_t{0};  // of what the kernel knows
 inline constexpr std::uint64_t kWrite = kAll & ~(kRead | kIoctlDevice);

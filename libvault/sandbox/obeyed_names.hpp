@@ -60,7 +60,7 @@ inline constexpr std::array kObeyedGitPaths{std::string_view("config"),
                                             std::string_view("remotes"),
                                             std::string_view("branches"),
                                             std::string_view("objects/info/alternates"),
-                                            std::string_view("rebase-merge/git-rebase-todo")};
+                                            std::string_view("rebase-merge")};
 
 /// Packages of others: nobody starts there.
 inline constexpr std::string_view kPackageFolder = "node_modules";

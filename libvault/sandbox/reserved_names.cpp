@@ -1,6 +1,10 @@
 #include "sandbox/reserved_names.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 
 #include "base/text.hpp"
 #include "sandbox/obeyed_names.hpp"
@@ -9,6 +13,8 @@ namespace agentvault::sandbox {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kGit = "git";
 
 struct Obeyed {
   std::string path;  // lower case
@@ -20,7 +26,7 @@ const std::vector<Obeyed>& all_obeyed() {
   static const auto all = [] {
     std::vector<Obeyed> out;
     for (const auto& [name, program] : kObeyedNames) out.push_back({lower(name), program, false});
-    for (const auto name : kObeyedGitPaths) out.push_back({lower(name), "git", true});
+    for (const auto name : kObeyedGitPaths) out.push_back({lower(name), kGit, true});
     return out;
   }();
   return all;
@@ -47,14 +53,10 @@ bool is_of_packages(std::string_view path) {
   return std::find(names.begin(), names.end(), kPackageFolder) != names.end();
 }
 
-std::optional<std::string> in_lower_case(const std::optional<std::string>& path) {
-  return path ? std::optional(lower(*path)) : std::nullopt;
-}
-
 }  // namespace
 
 ReservedNames::ReservedNames(const FileView& view)
-    : folders_(view.reserving), git_folders_(view.git_folders), given_back_(view.given_back) {}
+    : folders_(view.reserving), git_folders_(view.git_folders), missing_(view.missing), given_back_(view.given_back) {}
 
 std::optional<std::string> ReservedNames::below(const std::vector<fs::path>& folders, const fs::path& path) {
   const fs::path* nearest = nullptr;
@@ -66,40 +68,53 @@ std::optional<std::string> ReservedNames::below(const std::vector<fs::path>& fol
   return path.native().substr(nearest->native().size() + 1);
 }
 
-bool ReservedNames::is_in_package(const fs::path& path) const {
+bool ReservedNames::is_exempt(const fs::path& path) const {
   const auto in_project = below(folders_, path);
-  return in_project && is_of_packages(*in_project);
+  return (in_project && is_of_packages(*in_project)) || is_given_back(path);
+}
+
+bool ReservedNames::is_given_back(const fs::path& path) const {
+  return std::any_of(given_back_.begin(), given_back_.end(), [&](const auto& open) { return is_within(path, open); });
+}
+
+template <class Visit>
+std::optional<std::string_view> ReservedNames::find_obeyed(const fs::path& path, const Visit& visit) const {
+  const auto in_project = below(folders_, path);
+  if (!in_project) return std::nullopt;
+  const auto in_git = below(git_folders_, path);
+  if (!in_git && is_of_packages(*in_project)) return std::nullopt;
+  const Below place{lower(*in_project), in_git ? std::optional(lower(*in_git)) : std::nullopt};
+  const auto is_open = [&](std::string_view rest) { return is_given_back(rest.empty() ? path : path / rest); };
+  for (const auto& obeyed : all_obeyed()) {
+    const std::string_view names = obeyed.path;
+    for (auto end = names.find('/'); !names.empty(); end = names.find('/', end + 1)) {
+      const auto rest = end == std::string_view::npos ? std::string_view() : names.substr(end + 1);
+      if (place.is(obeyed, names.substr(0, end)) && !is_open(rest) && visit(rest)) return obeyed.program;
+      if (end == std::string_view::npos) break;
+    }
+  }
+  for (const auto& missing : missing_) {
+    if (!is_within(missing, path)) continue;
+    const std::string rest = missing == path ? "" : missing.lexically_relative(path).string();
+    if (!is_open(rest) && visit(rest)) return kGit;
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string_view> ReservedNames::obeyed_at(const fs::path& path) const {
-  const auto given = [&](const fs::path& open) { return is_within(path, open); };
-  const auto in_project = below(folders_, path);
-  if (!in_project || std::any_of(given_back_.begin(), given_back_.end(), given)) return std::nullopt;
-  const Below place{lower(*in_project), in_lower_case(below(git_folders_, path))};
-  if (!place.git && is_of_packages(*in_project)) return std::nullopt;
-  for (const auto& obeyed : all_obeyed()) {
-    if (place.is(obeyed, obeyed.path)) return obeyed.program;
-  }
-  return std::nullopt;
+  return find_obeyed(path, [](std::string_view rest) { return rest.empty(); });
 }
 
-std::optional<std::string_view> ReservedNames::obeyed_within(const fs::path& path, const fs::path& folder) const {
-  if (const auto program = obeyed_at(path)) return program;
-  const auto in_project = below(folders_, path);
-  if (!in_project) return std::nullopt;
-  const Below place{lower(*in_project), in_lower_case(below(git_folders_, path))};
-  for (const auto& obeyed : all_obeyed()) {
-    const std::string_view names = obeyed.path;
-    for (auto slash = names.find('/'); slash != std::string_view::npos; slash = names.find('/', slash + 1)) {
-      const auto rest = names.substr(slash + 1);
-      std::error_code unknown;
-      if (place.is(obeyed, names.substr(0, slash)) && fs::exists(fs::symlink_status(folder / rest, unknown)) &&
-          obeyed_at(path / rest)) {
-        return obeyed.program;
-      }
-    }
-  }
-  return std::nullopt;
+std::optional<std::string_view> ReservedNames::obeyed_through(const fs::path& path) const {
+  return find_obeyed(path, [](std::string_view) { return true; });
+}
+
+std::optional<std::string_view> ReservedNames::obeyed_within(const fs::path& path, const UniqueFd& folder) const {
+  return find_obeyed(path, [&](std::string_view rest) {
+    struct stat info {};
+    return rest.empty() || ::fstatat(folder.get(), std::string(rest).c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 ||
+           (errno != ENOENT && errno != ENOTDIR);
+  });
 }
 
 }  // namespace agentvault::sandbox

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.hpp"
 #include "sandbox/file_view.hpp"
 
 namespace agentvault::sandbox {
@@ -20,20 +21,28 @@ class ReservedNames {
   /// The program that would obey a file or folder with this path; nothing when it may be made.
   std::optional<std::string_view> obeyed_at(const std::filesystem::path& path) const;
 
-  /// The same of a folder that is moved to this path with what is in it: `folder` is where it lies now.
-  std::optional<std::string_view> obeyed_within(const std::filesystem::path& path,
-                                                const std::filesystem::path& folder) const;
+  /// The same of a link: also where what lies below the path is obeyed.
+  std::optional<std::string_view> obeyed_through(const std::filesystem::path& path) const;
 
-  /// Whether it is a folder with packages of others, or lies in one: everything may be made there.
-  bool is_in_package(const std::filesystem::path& path) const;
+  /// The same of a folder that is moved to this path with what is in it. What cannot be seen counts as being there.
+  std::optional<std::string_view> obeyed_within(const std::filesystem::path& path, const UniqueFd& folder) const;
+
+  /// Whether what is made there is not looked at: in packages of others, and in what the user has given back.
+  bool is_exempt(const std::filesystem::path& path) const;
 
  private:
+  bool is_given_back(const std::filesystem::path& path) const;
+  /// Calls visit(rest, program) for each obeyed path that `path` leads to, with what of it is below: "" for itself;
+  /// until it returns true.
+  template <class Visit>
+  std::optional<std::string_view> find_obeyed(const std::filesystem::path& path, const Visit& visit) const;
   /// Path under the nearest folder of these; nothing outside of all.
   static std::optional<std::string> below(const std::vector<std::filesystem::path>& folders,
                                           const std::filesystem::path& path);
 
   std::vector<std::filesystem::path> folders_;
   std::vector<std::filesystem::path> git_folders_;
+  std::vector<std::filesystem::path> missing_;
   std::vector<std::filesystem::path> given_back_;
 };
 

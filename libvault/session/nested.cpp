@@ -175,8 +175,8 @@ void wall_off() {
   // A connection of its parent's would be a way without its own token.
   sandbox::check_standard_streams();
   sandbox::close_all_but_standard_streams();
-  sandbox::Landlock rules(sandbox::access::kAll, sandbox::Landlock::Scope::sockets_and_signals);
-  rules.allow("/", sandbox::access::kAll);
+  sandbox::Landlock rules(sandbox::access::kNothingMuch, sandbox::Landlock::Scope::sockets_and_signals);
+  rules.allow("/", sandbox::access::kNothingMuch);
   rules.enforce();
   sandbox::mark_sub_agent();
   sandbox::drop_capabilities({});

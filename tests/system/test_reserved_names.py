@@ -1,11 +1,12 @@
 """Names that programs outside obey and that are not there yet: an agent makes none at strict, in whatever way, and does
 its ordinary work as before."""
 import os
+import shutil
 import subprocess
 import unittest
 
 from cell import IsolationTest
-from harness import main
+from harness import PROGRAM, main
 
 # Of the kernel: what Python does not have, or does in another way.
 CALLS = """
@@ -47,6 +48,16 @@ says("link", attempt(os.link, "plain", ".envrc"))
 says("rename", attempt(os.rename, "plain", ".envrc"))
 says("renameat2", call("renameat2", AT_FDCWD, "plain", AT_FDCWD, ".envrc", NOREPLACE))
 says("a folder with it", attempt(os.rename, "prepared", ".cargo"))
+os.chmod("prepared", 0)
+says("an unreadable folder", attempt(os.rename, "prepared", ".cargo"))
+os.chmod("prepared", 0o755)
+says("a link on the way", attempt(os.symlink, "prepared", ".cargo"))
+os.symlink("prepared", "way")
+says("a moved link", attempt(os.rename, "way", ".cargo"))
+says("a linked link", attempt(os.link, "way", ".cargo", follow_symlinks=False))
+says("git's own", attempt(os.rename, ".git/info", ".git/gone") or attempt(os.symlink, "../prepared", ".git/info"))
+says("hooks elsewhere", attempt(os.mkdir, "githooks"))
+says("included", attempt(os.open, "team.inc", os.O_CREAT | os.O_WRONLY))
 nameless = os.open(".", os.O_TMPFILE | os.O_RDWR)
 says("nameless", call("linkat", AT_FDCWD, f"/proc/self/fd/{nameless}", AT_FDCWD, ".envrc", AT_SYMLINK_FOLLOW))
 os.makedirs("node_modules/package/.vscode"); open("node_modules/package/.vscode/tasks.json", "w").close(); os.makedirs("sub"); os.mkdir("empty")
@@ -58,7 +69,54 @@ says("exchanged content", call("renameat2", AT_FDCWD, "sub/.cargo", AT_FDCWD, "p
 says("moved by name", attempt(os.rename, "node_modules/package/.vscode", ".vscode"))
 """
 DENIED = ("open", "exclusive", "absolute", "roundabout", "at a folder", "through /proc", "creat", "by a link", "mkdir", "mkdir/", "mkfifo", "mknod", "symlink", "link", "rename",
-          "renameat2", "a folder with it", "nameless", "exchanged content")
+          "renameat2", "a folder with it", "an unreadable folder", "a link on the way", "a moved link", "a linked link", "git's own", "hooks elsewhere", "included", "nameless", "exchanged content")
+
+# Where paths are too long to be told, what lies there is not known.
+LONG = CALLS + """
+top, name = os.getcwd(), "d" * 250
+def chain(first, count):
+    os.chdir(top); os.makedirs(first); os.chdir(first)
+    for _ in range(count):
+        os.mkdir(name); os.chdir(name)
+chain("a/node_modules", 10)
+os.makedirs("x/.vscode"); open("x/.envrc", "w").close()
+deep = os.open(".", os.O_RDONLY)
+chain("b", 9)
+below = os.open(".", os.O_RDONLY)
+os.chdir(top)
+says("deeper", attempt(os.rename, "a", "a", dst_dir_fd=below))
+says("out", attempt(os.rename, "x", "moved", src_dir_fd=deep))
+"""
+
+# What cannot be seen for a moment is judged all the same.
+BLINKING = CALLS + """
+os.makedirs("p/d"); open("p/d/config.toml", "w").close(); open("p/f", "w").close()
+folder, over = os.open("p", os.O_RDONLY), False
+def blink():
+    while not over:
+        libc.fchmod(folder, 0)
+        libc.fchmod(folder, 0o755)
+blinking = threading.Thread(target=blink)
+blinking.start()
+sys.setswitchinterval(1e-6)
+for i in range(4000):
+    libc.rename(b"p/f", b".envrc")
+    libc.rename(b"p/d", b".cargo")
+over = True
+blinking.join()
+print(os.path.lexists(".envrc"), os.path.lexists(".cargo"))
+"""
+
+# Two programs that make and remove one file: both always get it.
+CONTESTED = CALLS + """
+def contest():
+    return sum(attempt(lambda: os.close(os.open("lock", os.O_CREAT | os.O_RDWR))) not in (0,) for _ in range(2000) if attempt(os.unlink, "lock") in (0, errno.ENOENT))
+child = os.fork()
+failed = contest()
+if child == 0:
+    os._exit(failed > 0)
+print(failed, os.waitpid(child, 0)[1])
+"""
 
 # Two threads of one process share the text that names the file: what is judged must be what is made.
 RACE = CALLS + """
@@ -150,11 +208,25 @@ print(sorted(os.listdir(".")))
 """
 
 
+# Rules that one process makes and another enters.
+SENT_RULES = SANDBOX.replace("""rules = libc.syscall(444, ctypes.byref(Rules(writes)), 8, 0)
+""", """ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    socket.send_fds(theirs, [b"x"], [libc.syscall(444, ctypes.byref(Rules(writes)), 8, 0)])
+    os._exit(0)
+os.wait()
+rules = socket.recv_fds(ours, 1, 1)[1][0]
+""")
+
+
 class ReservedNamesTest(IsolationTest):
     def setUp(self):
         super().setUp()
         for line in ("init -q", "commit -q --allow-empty -m first"):
             subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *line.split()], cwd=self.project, check=True, env={**os.environ, "HOME": str(self.home)})
+
+        with open(self.project / ".git/config", "a") as configuration:
+            configuration.write("[core]\n\thooksPath = githooks\n[include]\n\tpath = ../team.inc\n")
 
     def found(self):
         return [name for name in NAMES if os.path.lexists(self.project / name)]
@@ -183,6 +255,43 @@ class ReservedNamesTest(IsolationTest):
     def test_the_name_that_is_judged_is_the_name_that_is_made(self):
         self.assertEqual(self.ok(self.python("strict", RACE)).out, "False\n")
         self.assertEqual(self.found(), [])
+
+    def test_what_cannot_be_seen_is_not_moved(self):
+        done = self.ok(self.python("strict", LONG))
+        self.assertIn("out E", done.out)
+        self.assertFalse((self.project / "moved").exists())
+        self.assertEqual(self.ok(self.python("strict", BLINKING)).out, "False False\n")
+
+    def test_a_contested_file_is_had_by_both(self):
+        self.assertEqual(self.ok(self.python("strict", CONTESTED)).out, "0 0\n")
+
+    def test_a_sub_agent_makes_files(self):
+        program = self.base / "agentvault"
+        shutil.copy(PROGRAM, program)
+        self.ok(self.inside("strict", f"{program} exec -q -- sh -c 'touch new && mkdir folder && mv new folder/new; ! touch .envrc' 2>&1"))
+        self.assertTrue((self.project / "folder/new").exists())
+        self.assertEqual(self.found(), [])
+
+    def test_where_a_link_leads_is_kept(self):
+        (self.project / "settings").mkdir()
+        (self.project / "settings/mcp.json").write_text("mine\n")
+        (self.project / ".mcp.json").symlink_to("settings/mcp.json")
+        self.inside("strict", "echo planted > .mcp.json; echo planted > settings/mcp.json; rm .mcp.json; echo planted > .mcp.json")
+        self.assertEqual((self.project / "settings/mcp.json").read_text(), "mine\n")
+        self.assertFalse((self.project / ".mcp.json").exists())
+
+    def test_what_is_given_back_is_no_way_for_other_names(self):
+        script = "mkdir -p .vscode/pkg/.claude; echo evil > .vscode/pkg/.envrc; mv .vscode/pkg pkg; ls -A pkg"
+        done = self.inside("strict", script, "--write", ".vscode")
+        self.assertEqual(done.out, "")
+
+    def test_git_rebase_fails_whole_and_can_be_given_back(self):
+        make = """git() { command git -c user.name=a -c user.email=a@example.com "$@"; }
+git checkout -qb topic; echo 1 > one; git add one; git commit -qm one; git checkout -q -; echo 2 > two; git add two; git commit -qm two; git checkout -q topic
+"""
+        rebase = "git -c user.name=a -c user.email=a@example.com rebase -q "
+        self.ok(self.inside("strict", make + rebase + "-; test ! -e .git/rebase-merge && git status --short && test ! -e two"))
+        self.ok(self.inside("strict", rebase + "- && test -e two", "--write", ".git/rebase-merge"))
 
     def test_everything_else_is_made_as_before(self):
         self.assertEqual(self.ok(self.python("strict", WORK)).out, WORKED)
@@ -216,13 +325,17 @@ git checkout -q -; git merge -q other; git stash list; git tag v1; git gc -q; gi
         (self.project / "there").write_text("")
         done = self.ok(self.python("strict", SANDBOX))
         self.assertEqual(done.out, "0\nown EACCES\n['.git', 'there']\n")
+        self.assertEqual(self.ok(self.python("strict", SENT_RULES)).out, done.out)
 
     def test_a_repository_that_runs_programs_is_said(self):
-        script = "git init -q new && git -C new config core.fsmonitor evil && git init -q harmless"
+        script = "git init -q s/r && git -C s/r config core.fsmonitor evil && mv s new; git init -q harmless; mkdir sub; echo 'gitdir: ../new/r/.git' > sub/.git"
         done = self.ok(self.v.run("exec", "--isolation", "strict", "--", "sh", "-c", script, cwd=self.project))
         lines = [line for line in done.err.splitlines() if "made the git repository" in line]
-        self.assertEqual(len(lines), 1, done)
-        self.assertIn(f"{self.project}/new/.git, which runs programs (core.fsmonitor)", lines[0])
+        self.assertEqual(len(lines), 2, done)
+        self.assertIn(f"{self.project}/new/r/.git, which runs programs (core.fsmonitor)", lines[0])
+        self.assertIn(f"{self.project}/sub/.git, which runs programs (core.fsmonitor)", lines[1])
+        done = self.ok(self.v.run("exec", "--isolation", "strict", "--", "sh", "-c", "for i in $(seq 70); do mkdir -p many/$i/.git; done", cwd=self.project))
+        self.assertIn("the agent made 64 git repositories or more", done.err)
 
 
 if __name__ == "__main__":

@@ -188,10 +188,15 @@ TEST_CASE("links lead the walls nowhere") {
   fs::create_directory_symlink("/", h.project / ".vscode");
   fs::create_symlink(h.home / "elsewhere/file", h.project / ".envrc");
   fs::create_symlink("/usr/bin/env", h.project / ".env");
+  h.file("project/config/mcp.json");
+  fs::create_symlink("config/mcp.json", h.project / ".mcp.json");
+  fs::create_directory_symlink(".", h.project / ".idea");
   fs::create_directory_symlink(h.home / "elsewhere", h.home / ".claude");
   const auto view = view_of(h.request());
   CHECK_FALSE(has(view.read_only, "/"));
   CHECK_FALSE(has(view.read_only, h.home / "elsewhere/file"));
+  CHECK(has(view.read_only, h.project / "config/mcp.json"));
+  CHECK_FALSE(has(view.read_only, h.project));
   CHECK_FALSE(has(view.hidden, fs::canonical("/usr/bin/env")));
   CHECK_FALSE(has(view.writable, h.home / "elsewhere"));
   CHECK_FALSE(place_at(h.project / ".vscode/etc"));
@@ -201,6 +206,7 @@ TEST_CASE("links lead the walls nowhere") {
 TEST_CASE("which names are not made") {
   const Home h;
   h.file("project/.git/HEAD");
+  h.file("project/.git/config", "[core]\nhooksPath = githooks\n[include]\npath = ../sub/team.inc\n");
   fs::create_directories(h.project / ".git/objects");
   h.file("project/prepared/config.toml");
   h.file("project/prepared/attributes");
@@ -218,7 +224,7 @@ TEST_CASE("which names are not made") {
                                                         {".yarn/releases", "yarn"},
                                                         {".git/info/attributes", "git"},
                                                         {".git/commondir", "git"},
-                                                        {".git/rebase-merge/git-rebase-todo", "git"},
+                                                        {".git/rebase-merge", "git"},
                                                         {".cargo", "nobody"},
                                                         {"config.toml", "nobody"},
                                                         {"x.cargo/config.toml", "nobody"},
@@ -227,24 +233,36 @@ TEST_CASE("which names are not made") {
                                                         {"info/attributes", "nobody"},
                                                         {"sub/config", "nobody"},
                                                         {".git/index.lock", "nobody"},
-                                                        {".git/rebase-merge", "nobody"},
+                                                        {".git/rebase-apply", "nobody"},
+                                                        {"githooks", "git"},
+                                                        {"sub/team.inc", "git"},
                                                         {"node_modules/x/.vscode", "nobody"},
                                                         {"sub/node_modules/x/.npmrc", "nobody"},
                                                         {"Node_Modules/.npmrc", "npm"},
-           {"../elsewhere/.envrc", "nobody"},
+                                                        {"../elsewhere/.envrc", "nobody"},
                                                         {"", "nobody"}}) {
     INFO(path);
     CHECK(obeyed(path) == program);
   }
   SECTION("with what is in a folder") {
     const ReservedNames names(view_of(request));
-    const fs::path folder = h.project / "prepared";
+    const UniqueFd folder(::open((h.project / "prepared").c_str(), O_PATH));
     CHECK(names.obeyed_within(h.project / "sub/.cargo", folder) == "cargo");
     CHECK(names.obeyed_within(h.project / ".git/info", folder) == "git");
     CHECK(names.obeyed_within(h.project / ".vscode", folder) == "VS Code");
     CHECK_FALSE(names.obeyed_within(h.project / "info", folder));
     CHECK_FALSE(names.obeyed_within(h.project / "other", folder));
     CHECK_FALSE(names.obeyed_within(h.project / "node_modules/.cargo", folder));
+  }
+  SECTION("links, also on the way") {
+    const ReservedNames names(view_of(request));
+    for (const char* name : {".cargo", ".yarn", ".jj", "sub/.jj/repo", ".git/info", ".git/objects", "sub", ".envrc"}) {
+      INFO(name);
+      CHECK(names.obeyed_through(h.project / name));
+    }
+    CHECK_FALSE(names.obeyed_through(h.project / "other"));
+    CHECK_FALSE(names.obeyed_through(h.project / "info"));
+    CHECK_FALSE(names.obeyed_through(h.project / "node_modules/.cargo"));
   }
   SECTION("what --write names may be made, with everything below") {
     request.write = {h.project / ".vscode", h.project / ".cargo/config.toml"};
