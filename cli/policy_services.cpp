@@ -61,6 +61,37 @@ Services services_for(const Arguments& a, const std::vector<const Document*>& do
   return services;
 }
 
+std::vector<Candidate> candidates_of(const store::Snapshot& snapshot) {
+  const auto presets = provider::Presets::load(provider::preset_folder());
+  std::vector<Candidate> candidates;
+  for (const auto& row : snapshot.credentials) {
+    auto binding = provider::Binding::from_json(row.binding);
+    const auto* preset = presets.find(binding.provider);
+    candidates.push_back({row.name, std::move(binding), preset != nullptr ? preset->metering : provider::Metering()});
+  }
+  return candidates;
+}
+
+std::vector<Candidate> candidates_for_tests(const Arguments& a, const Document& document) {
+  std::vector<Candidate> candidates;
+  if (std::filesystem::exists(a.paths_of_vault().database())) {
+    candidates = candidates_of(store::Database::open(a.paths_of_vault().database()).newest());
+  }
+  const auto presets = provider::Presets::load(provider::preset_folder());
+  const auto add = [&](const std::string& name) {
+    const auto has_name = [&](const auto& candidate) { return candidate.name == name; };
+    const auto* preset = presets.find(name);
+    if (preset == nullptr || std::any_of(candidates.begin(), candidates.end(), has_name)) return;
+    candidates.push_back({name, preset->binding, preset->metering});
+  };
+  for (const auto& agent : document.agents) {
+    for (const auto& name : agent.credentials.value_or(std::vector<std::string>())) add(name);
+    for (const auto& rule : agent.rules) std::for_each(rule.credentials.begin(), rule.credentials.end(), add);
+  }
+  for (const auto& test : document.tests) add(test.credential);
+  return candidates;
+}
+
 std::vector<policy::Rule> rules_of(const AgentPolicy* agent, const std::string& name, const std::string& credential,
                                    const Service& service) {
   if (agent == nullptr && name != session::kDefaultAgent) return {};

@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "arguments.hpp"
+#include "judgement.hpp"
 #include "policy/comparison.hpp"
 #include "policy/document.hpp"
+#include "store/database.hpp"
 
 namespace agentvault::cli {
 
@@ -25,6 +27,11 @@ using Services = std::multimap<std::string, Service>;
 /// `also`: one more name, or "". Rules that name no credential are also about "any", which may be added any day.
 Services services_for(const Arguments& a, const std::vector<const policy::Document*>& documents,
                       const std::string& also = "");
+
+/// The vault's credentials; and for a policy's own tests those that it names besides, as presets of their names have
+/// them.
+std::vector<Candidate> candidates_of(const store::Snapshot& snapshot);
+std::vector<Candidate> candidates_for_tests(const Arguments& a, const policy::Document& document);
 
 /// An agent that is not named (null) has nothing, but for the one that always exists.
 std::vector<policy::Rule> rules_of(const policy::AgentPolicy* agent, const std::string& name,

@@ -135,7 +135,18 @@ int run_policy_check(const Arguments& a) {
   } else {
     for (const auto& record : records) print_record(record, false);
   }
-  note(printable(file.path.filename().string()) + " is sound");
+  const auto failed = failed_tests(file.document, candidates_for_tests(a, file.document));
+  const auto name = printable(file.path.filename().string());
+  for (const auto& line : failed) note(name + ", " + line);
+  const auto tests = file.document.tests.size();
+  if (!failed.empty()) {
+    throw Error(ErrorKind::denied, std::to_string(failed.size()) + " of " + std::to_string(tests) + " tests failed",
+                "\"agentvault policy explain\" says why in more words");
+  }
+  note(name + " is sound" +
+       (tests == 0   ? ""
+        : tests == 1 ? "; its test holds"
+                     : "; its " + std::to_string(tests) + " tests hold"));
   return 0;
 }
 

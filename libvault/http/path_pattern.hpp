@@ -2,7 +2,9 @@
 //
 //   /v1/models        that path
 //   /v1/models/*      '*' is any run of characters inside one segment, also an empty one
-//   /v1/files/**      '**' as the last segment is one or more segments
+//   /v1/files/**      '**' as a segment is one or more segments
+//   /repos/**/issues  also in the middle
+//   /wiki/Zürich      what is not ASCII stands for its escapes in UTF-8: /wiki/Z%C3%BCrich
 //
 // A pattern is judged against a normal form (http/target.hpp), in which no segment hides a slash.
 #pragma once

@@ -20,15 +20,25 @@ std::vector<std::string> segments_of(const std::string& pointer) {
   return segments;
 }
 
+constexpr std::string_view kEvery = "*";
+constexpr std::size_t kMostElements = 10'000;  // of which something is asked
+
+struct Found {
+  std::map<std::string, Scalar>& scalars;
+  std::map<std::string, Elements>& elements;
+  std::set<std::string>& ambiguous;
+};
+
 /// Keeps the scalars that were asked for.
 class Collector final : public http::JsonWalker {
  public:
-  Collector(const std::set<std::string>& pointers, std::map<std::string, Scalar>& found,
-            std::set<std::string>& ambiguous)
-      : found_(found), ambiguous_(ambiguous) {
+  Collector(const std::set<std::string>& pointers, Found found) : found_(found) {
     for (const auto& pointer : pointers) {
-      Wanted wanted{pointer, segments_of(pointer), {}};
+      Wanted wanted{pointer, segments_of(pointer), {}, 0, nullptr};
       for (const auto& segment : wanted.segments) wanted.folded.push_back(http::folded_key(segment));
+      const auto last = std::find(wanted.segments.rbegin(), wanted.segments.rend(), kEvery);
+      wanted.element = static_cast<std::size_t>(wanted.segments.rend() - last);
+      if (wanted.element > 0) wanted.elements = &found_.elements[pointer];
       wanted_.push_back(std::move(wanted));
     }
   }
@@ -38,6 +48,8 @@ class Collector final : public http::JsonWalker {
     std::string pointer;
     std::vector<std::string> segments;
     std::vector<std::string> folded;
+    std::size_t element;  // how deep the elements lie; 0: none are asked for
+    Elements* elements;
   };
 
   bool on_text(const std::string& text) override { return note(text, false, false); }
@@ -53,35 +65,56 @@ class Collector final : public http::JsonWalker {
       bool same = true;
       bool alike = true;
       for (std::size_t i = 0; i < depth && alike; ++i) {
-        same = same && levels()[i].name == wanted.segments[i];
-        alike = levels()[i].folded == wanted.folded[i];
+        const bool is_element = wanted.segments[i] == kEvery && !levels()[i].is_object;
+        same = same && (is_element || levels()[i].name == wanted.segments[i]);
+        alike = is_element || levels()[i].folded == wanted.folded[i];
       }
       if (!alike) continue;
+      if (same && wanted.elements != nullptr) note_element(wanted, depth, is_container && !is_object);
       if (depth < wanted.segments.size()) {
         // On the way there stands something else than what has such members: some readers look into it all the same.
         const bool leads_on = is_container && is_object != is_number(wanted.segments[depth]);
-        if (!leads_on) ambiguous_.insert(wanted.pointer);
-      } else if (same) {
-        found_.insert_or_assign(wanted.pointer, value);
+        if (!leads_on) found_.ambiguous.insert(wanted.pointer);
+      } else if (!same) {
+        found_.ambiguous.insert(wanted.pointer);
+      } else if (wanted.elements != nullptr) {
+        if (!is_full(wanted)) wanted.elements->values[place_of(wanted)] = value;
       } else {
-        ambiguous_.insert(wanted.pointer);
+        found_.scalars.insert_or_assign(wanted.pointer, value);
       }
     }
     return true;
   }
 
-  static bool is_number(const std::string& segment) { return parse_unsigned(segment).has_value(); }
+  void note_element(const Wanted& wanted, std::size_t depth, bool is_list) {
+    if (depth + 1 == wanted.element && is_list) wanted.elements->is_there = true;
+    if (depth != wanted.element) return;
+    if (is_full(wanted)) {
+      found_.ambiguous.insert(wanted.pointer);
+    } else {
+      wanted.elements->values.try_emplace(place_of(wanted));
+    }
+  }
+  static bool is_full(const Wanted& wanted) { return wanted.elements->values.size() > kMostElements; }
+  std::string place_of(const Wanted& wanted) const {
+    std::string place;
+    for (std::size_t i = 0; i < wanted.element; ++i) {
+      if (wanted.segments[i] == kEvery) place += levels()[i].name + "/";
+    }
+    return place;
+  }
+
+  static bool is_number(const std::string& segment) { return segment == kEvery || parse_unsigned(segment).has_value(); }
 
   std::vector<Wanted> wanted_;
-  std::map<std::string, Scalar>& found_;
-  std::set<std::string>& ambiguous_;
+  Found found_;
 };
 
 /// {"query": "..."} or a list of such (GraphQL over HTTP). What is named by a hash cannot be told.
 class GraphqlCollector final : public http::JsonWalker {
  public:
-  std::optional<std::set<Operation>> result() const {
-    return understood_ && documents_ == requests_ ? operations_ : std::nullopt;
+  std::optional<GraphqlRequest> result() const {
+    return understood_ && documents_ == requests_ ? std::optional(request_) : std::nullopt;
   }
 
  private:
@@ -89,9 +122,9 @@ class GraphqlCollector final : public http::JsonWalker {
     if (!in_request()) return true;
     if (levels().back().name != "query") return other();
     ++documents_;
-    const auto found = graphql_operations(text);
+    const auto found = read_graphql(text);
     if (!found) return forget();
-    operations_->insert(found->begin(), found->end());
+    request_.add(*found);
     return true;
   }
   bool on_null() override { return other(); }
@@ -122,7 +155,7 @@ class GraphqlCollector final : public http::JsonWalker {
   bool understood_ = true;
   std::size_t documents_ = 0;
   std::size_t requests_ = 0;
-  std::optional<std::set<Operation>> operations_ = std::set<Operation>();
+  GraphqlRequest request_;
 };
 
 /// "application/json; charset=utf-8": what stands before the parameters, in lower case; "" when a parameter says that
@@ -160,6 +193,19 @@ class MemberCollector final : public http::JsonWalker {
   std::set<std::string>& names_;
 };
 
+/// No in one decides about every one, yes about any; then what cannot be told.
+Match match(const Elements& elements, const Values& values, bool every) {
+  if (!elements.is_there) return values.match_missing();
+  const Match decides = every ? Match::no : Match::yes;
+  Match result = every ? Match::yes : Match::no;
+  for (const auto& [place, value] : elements.values) {
+    const Match one = value ? values.match(*value) : values.match_missing();
+    if (one == decides) return decides;
+    if (one == Match::unknown) result = Match::unknown;
+  }
+  return result;
+}
+
 bool is_json(const std::string& type) {
   return type == "application/json" || (type.starts_with("application/") && type.ends_with("+json"));
 }
@@ -174,7 +220,7 @@ void Questions::add(const Questions& other) {
 }
 
 Content::Content(const http::Fields& fields, const std::string* body, const Questions& questions)
-    : form_(Form::unreadable), operations_(std::nullopt) {
+    : form_(Form::unreadable), graphql_(std::nullopt) {
   const bool encoded = std::any_of(fields.list().begin(), fields.list().end(), [](const auto& field) {
     return http::same_field_name(field.name, "content-encoding");
   });
@@ -188,18 +234,18 @@ Content::Content(const http::Fields& fields, const std::string* body, const Ques
   const std::string type = media_type(fields);
   if (is_json(type)) read_json(*body, questions);
   if (type == kForm) read_fields(*body);
-  if (type == "application/graphql") operations_ = graphql_operations(*body);
+  if (type == "application/graphql") graphql_ = read_graphql(*body);
 }
 
 void Content::read_json(const std::string& body, const Questions& questions) {
-  Collector collector(questions.pointers, scalars_, ambiguous_);
+  Collector collector(questions.pointers, {scalars_, elements_, ambiguous_});
   if (!http::walk_json(body, collector)) return;
   form_ = Form::json;
   MemberCollector members(members_);
   if (questions.fields) http::walk_json(body, members);
   if (!questions.graphql) return;
   GraphqlCollector graphql;
-  if (http::walk_json(body, graphql)) operations_ = graphql.result();
+  if (http::walk_json(body, graphql)) graphql_ = graphql.result();
 }
 
 void Content::read_fields(const std::string& body) {
@@ -214,9 +260,10 @@ const Scalar* Content::scalar(const std::string& pointer) const {
   return form_ != Form::json || ambiguous_.contains(pointer) || found == scalars_.end() ? nullptr : &found->second;
 }
 
-Match Content::json(const std::string& pointer, const Values& values) const {
+Match Content::json(const std::string& pointer, const Values& values, bool every) const {
   if (form_ == Form::none) return values.match_missing();
   if (form_ != Form::json || ambiguous_.contains(pointer)) return Match::unknown;
+  if (const auto list = elements_.find(pointer); list != elements_.end()) return match(list->second, values, every);
   const auto found = scalars_.find(pointer);
   return found == scalars_.end() ? values.match_missing() : values.match(found->second);
 }
@@ -241,6 +288,11 @@ bool Content::may_hold(const std::string& field) const {
       break;
   }
   return true;
+}
+
+bool names_elements(const std::string& pointer) {
+  const auto segments = segments_of(pointer);
+  return std::find(segments.begin(), segments.end(), kEvery) != segments.end();
 }
 
 std::string first_member(const std::string& pointer) {

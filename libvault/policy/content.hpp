@@ -16,12 +16,18 @@ namespace agentvault::policy {
 
 /// What some rules want to know of a body, so that it is walked through once.
 struct Questions {
-  std::set<std::string> pointers;  // into JSON (RFC 6901)
+  std::set<std::string> pointers;  // into JSON (RFC 6901); "*" is every element of a list
   bool body = false;               // anything at all
   bool fields = false;             // whether it has fields, and which; for bodies of a kind that has some
   bool graphql = false;
 
   void add(const Questions& other);
+};
+
+/// What stands in the elements of a list, by their places; nullopt in one that does not have it.
+struct Elements {
+  bool is_there = false;  // the list
+  std::map<std::string, std::optional<Scalar>> values;
 };
 
 class Content {
@@ -31,7 +37,8 @@ class Content {
   /// `body`: null when it was too large to be read. Answers the questions and no others.
   Content(const http::Fields& fields, const std::string* body, const Questions& questions);
 
-  Match json(const std::string& pointer, const Values& values) const;
+  /// Where the pointer is to elements of a list: whether `every` one fits, or any. Of an empty list every one does.
+  Match json(const std::string& pointer, const Values& values, bool every = true) const;
   /// What stands there: nothing when it is missing, or cannot be told.
   const Scalar* scalar(const std::string& pointer) const;
   bool is_readable_json() const { return form_ == Form::json; }
@@ -39,7 +46,7 @@ class Content {
   bool may_name_method() const { return may_name_method_; }
   Match form(const std::string& field, const Values& values) const;
   /// Nothing: cannot be told. Without a body: none.
-  std::optional<std::set<Operation>> operations() const { return operations_; }
+  const std::optional<GraphqlRequest>& graphql() const { return graphql_; }
   bool is_missing() const { return form_ == Form::none; }
   /// Whether some reader may find a field of this name, at the top, in a form or in JSON.
   bool may_hold(const std::string& field) const;
@@ -53,12 +60,15 @@ class Content {
   Form form_ = Form::none;
   bool may_name_method_ = false;
   std::map<std::string, Scalar> scalars_;
-  std::set<std::string> ambiguous_;  // pointers
+  std::map<std::string, Elements> elements_;  // of pointers with a "*"
+  std::set<std::string> ambiguous_;           // pointers
   std::map<std::string, std::vector<std::string>> fields_;
   std::set<std::string> members_;  // of a JSON object
-  std::optional<std::set<Operation>> operations_ = std::set<Operation>();
+  std::optional<GraphqlRequest> graphql_ = GraphqlRequest();
 };
 
+/// Whether it is about elements of a list.
+bool names_elements(const std::string& pointer);
 /// "a/b" of the pointer "/a~1b/0/c".
 std::string first_member(const std::string& pointer);
 /// name=value&...: decoded, every value of a name. Nothing where a separator is in doubt.

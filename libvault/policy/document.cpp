@@ -2,235 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "http/fields.hpp"
+#include "policy/rule_reader.hpp"
 #include "policy/strict_table.hpp"
 
 namespace agentvault::policy {
 namespace {
 
 constexpr const char* kHint = "\"man agentvault-policy\" describes policy files";
-constexpr std::uint64_t kMostBody = std::uint64_t{16} << 20;  // what is collected to be judged
 constexpr double kMicrousd = 1e6;
 constexpr std::uint64_t kMost = std::uint64_t{1} << 53;
-
-std::optional<std::string> parse_host(std::string_view text) {
-  const bool below = text.starts_with("*.");
-  const auto named = net::parse_authority(below ? text.substr(2) : text);
-  if (!named || named->port) return std::nullopt;
-  return (below ? "*." : "") + named->host;
-}
-
-/// Nothing for what is no number, is not finite, or is a whole one that a double cannot hold.
-std::optional<double> number_of(const toml::node& node) {
-  if (!node.is_number()) return std::nullopt;
-  const auto number = node.value<double>();
-  return number && std::isfinite(*number) ? number : std::nullopt;
-}
-
-void add_value(StrictTable& table, const toml::node& node, Values& values) {
-  if (const auto text = node.value_exact<std::string>()) {
-    values.texts.push_back(*text);
-  } else if (const auto flag = node.value_exact<bool>()) {
-    values.flags.push_back(*flag);
-  } else if (const auto number = number_of(node)) {
-    values.numbers.push_back(*number);
-  } else {
-    table.refuse(node, "a value is a text, a number (whole ones up to 2^53), true or false");
-  }
-}
-
-void add_values(StrictTable& table, const toml::array& list, Values& values) {
-  if (list.empty()) table.refuse(list, "an empty list matches nothing");
-  for (const auto& item : list) add_value(table, item, values);
-}
-
-Values read_values(StrictTable& outer, const toml::node& node) {
-  Values values;
-  if (const auto* list = node.as_array()) {
-    add_values(outer, *list, values);
-    return values;
-  }
-  const auto* source = node.as_table();
-  if (source == nullptr) outer.refuse(node, "write a list of values, or { values, min, max, optional }");
-  StrictTable table(*source, outer.file(), outer.hint());
-  const auto* listed = table.node("values");
-  if (listed != nullptr) {
-    if (listed->as_array() == nullptr) table.refuse(*listed, "values is not a list");
-    add_values(table, *listed->as_array(), values);
-  }
-  const auto number = [&](const char* key) -> std::optional<double> {
-    const auto* found = table.node(key);
-    if (found == nullptr) return std::nullopt;
-    const auto value = number_of(*found);
-    if (!value) table.refuse(*found, std::string(key) + " is not a number (whole ones up to 2^53)");
-    return value;
-  };
-  values.least = number("min");
-  values.most = number("max");
-  if (values.least && values.most && *values.least > *values.most) table.refuse("min", "min is larger than max");
-  values.optional = table.flag("optional");
-  if (listed == nullptr && !values.least && !values.most)
-    outer.refuse(node, "it says nothing: give values, min or max");
-  table.refuse_unknown();
-  return values;
-}
-
-std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key, bool (*valid)(std::string_view),
-                                              const char* what) {
-  std::map<std::string, Values> out;
-  const auto* source = rule.table(key);
-  if (source == nullptr) return out;
-  StrictTable table(*source, rule.file(), rule.hint());
-  for (const auto& [name, node] : *source) {
-    if (!valid(name.str()))
-      refuse_toml(rule.file(), name.source(), "not " + std::string(what) + ": " + printable(name.str()), rule.hint());
-    out[std::string(name.str())] = read_values(table, *table.node(name.str()));
-  }
-  if (out.empty()) rule.refuse(key, std::string(key) + " is empty");
-  return out;
-}
-
-/// Into what a request can hold: "-" is a place behind a list's end, and lists are no longer than that.
-bool is_pointer(std::string_view text) {
-  constexpr std::uint64_t most_items = 1000;
-  if (!text.starts_with('/')) return false;
-  try {
-    for (nlohmann::json::json_pointer rest{std::string(text)}; !rest.empty(); rest.pop_back()) {
-      if (rest.back() == "-" || parse_unsigned(rest.back()).value_or(0) > most_items) return false;
-    }
-    return true;
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
-}
-
-/// These are ours to write: a token stands in one, the other is what `hosts` is about.
-bool is_judged_header(std::string_view text) {
-  return http::is_token(text) && !equal_ignoring_case(text, "authorization") && !equal_ignoring_case(text, "host");
-}
-
-bool is_form_name(std::string_view text) {
-  return !text.empty();
-}
-
-std::optional<Schedule> read_schedule(StrictTable& table) {
-  const auto hours = table.text("hours", false);
-  const auto days = table.texts("days");
-  for (const char* key : {"hours", "days"}) {
-    if (table.has(key) && (*key == 'h' ? hours.empty() : days.empty()))
-      table.refuse(key, std::string(key) + " is empty: leave it out");
-  }
-  if (hours.empty() && days.empty()) return std::nullopt;
-  auto schedule = Schedule::parse(hours, days);
-  if (!schedule) {
-    table.refuse(table.has("hours") ? "hours" : "days", "write hours = \"08:00-18:00\", days = [\"mon\", \"tue\"]");
-  }
-  return schedule;
-}
-
-std::optional<ApproveWhen> read_approve_when(StrictTable& rule) {
-  const auto* source = rule.table("approve_when");
-  if (source == nullptr) return std::nullopt;
-  StrictTable table(*source, rule.file(), rule.hint());
-  ApproveWhen when;
-  for (const auto& first : table.texts("first")) {
-    if (first == "host") {
-      when.first_host = true;
-    } else if (first == "path") {
-      when.first_path = true;
-    } else {
-      table.refuse("first", "first lists \"host\" and \"path\"");
-    }
-  }
-  if (table.has("denials_per_minute")) {
-    when.denials_per_minute = static_cast<unsigned>(table.count("denials_per_minute", 1, 1000));
-  }
-  when.hours = read_schedule(table);
-  if (when == ApproveWhen()) rule.refuse("approve_when", "approve_when is empty");
-  table.refuse_unknown();
-  return when;
-}
-
-Effect read_effect(StrictTable& table) {
-  const auto effect = table.text("effect", true);
-  if (effect == "allow") return Effect::allow;
-  if (effect == "approve") return Effect::approve;
-  if (effect == "deny") return Effect::deny;
-  table.refuse("effect", "effect is allow, approve or deny");
-}
-
-void read_where(StrictTable& table, Rule& rule) {
-  if (const auto one = table.text("credential", false); !one.empty()) rule.credentials.push_back(one);
-  for (const auto& name : table.texts("credentials")) rule.credentials.push_back(name);
-  for (const auto& name : rule.credentials) {
-    if (!valid_name(name))
-      table.refuse(table.has("credential") ? "credential" : "credentials", "not a name: " + printable(name));
-  }
-  for (const auto& text : table.texts("hosts")) {
-    auto host = parse_host(text);
-    if (!host) table.refuse("hosts", "not a host: " + printable(text));
-    rule.hosts.push_back(std::move(*host));
-  }
-  rule.methods = table.texts("methods");
-  for (const auto& method : rule.methods) {
-    if (!http::is_token(method)) table.refuse("methods", "not a method: " + printable(method));
-    // As one that denies it would look like more than it is.
-    if (method != upper(method))
-      table.refuse("methods", "methods are written in capitals: " + printable(upper(method)));
-  }
-  for (const auto& text : table.texts("paths")) {
-    auto pattern = http::PathPattern::parse(text);
-    if (!pattern) table.refuse("paths", "not a path pattern: " + printable(text));
-    rule.paths.push_back(std::move(*pattern));
-  }
-  // An empty list would read as "none", and mean "all".
-  for (const char* key : {"credentials", "hosts", "methods", "paths"}) {
-    if (table.has(key) && table.texts(key).empty()) table.refuse(key, std::string(key) + " is empty: leave it out");
-  }
-}
-
-void read_contents(StrictTable& table, Rule& rule) {
-  rule.query = read_predicates(table, "query", is_form_name, "a field");
-  rule.headers = read_predicates(table, "headers", is_judged_header, "a header that rules can judge");
-  rule.form = read_predicates(table, "form", is_form_name, "a field");
-  rule.body = read_predicates(table, "body", is_pointer, "a JSON pointer such as /model");
-  for (const auto& kind : table.texts("graphql")) {
-    if (kind == "query") {
-      rule.graphql.insert(Operation::query);
-    } else if (kind == "mutation") {
-      rule.graphql.insert(Operation::mutation);
-    } else if (kind == "subscription") {
-      rule.graphql.insert(Operation::subscription);
-    } else {
-      table.refuse("graphql", "graphql lists query, mutation and subscription");
-    }
-  }
-  if (table.has("graphql") && rule.graphql.empty()) table.refuse("graphql", "graphql is empty: leave it out");
-  if (table.has("max_body")) rule.max_body = table.count("max_body", 0, kMostBody);
-}
-
-void read_conditions(StrictTable& table, Rule& rule) {
-  rule.line = table.source().source().begin.line;
-  read_where(table, rule);
-  read_contents(table, rule);
-  rule.hours = read_schedule(table);
-}
-
-Rule read_rule(const toml::table& source, const StrictTable& outer) {
-  StrictTable table(source, outer.file(), outer.hint());
-  Rule rule;
-  rule.effect = read_effect(table);
-  read_conditions(table, rule);
-  rule.approve_when = read_approve_when(table);
-  if (rule.approve_when && rule.effect != Effect::allow)
-    table.refuse("approve_when", "only a rule that allows has approve_when");
-  table.refuse_unknown();
-  return rule;
-}
 
 BudgetTerms read_budget(const toml::table& source, const StrictTable& outer) {
   StrictTable table(source, outer.file(), outer.hint());
@@ -330,6 +114,33 @@ AgentPolicy read_agent(const std::string& name, const toml::table& source, const
   return agent;
 }
 
+PolicyTest read_test(const toml::table& source, const StrictTable& outer) {
+  StrictTable table(source, outer.file(), outer.hint());
+  PolicyTest test;
+  test.line = source.source().begin.line;
+  test.agent = table.text("agent", false);
+  const auto request = table.text("request", true);
+  const auto space = request.find(' ');
+  test.method = request.substr(0, space);
+  if (space == std::string::npos || !http::is_token(test.method)) {
+    table.refuse("request", "write request = \"GET https://host/path\"");
+  }
+  test.url = std::string(trim(std::string_view(request).substr(space)));
+  test.credential = table.text("credential", false);
+  if (const auto* headers = table.table("headers")) {
+    StrictTable listed(*headers, outer.file(), outer.hint());
+    for (const auto& [name, node] : *headers) {
+      if (!http::is_token(name.str())) listed.refuse(node, "not a header: " + printable(name.str()));
+      test.headers.emplace_back(name.str(), listed.text(name.str(), true));
+    }
+  }
+  if (table.has("body")) test.body = table.text("body", true);
+  test.content_type = table.text("content_type", false);
+  test.expected = read_effect(table, "expect");
+  table.refuse_unknown();
+  return test;
+}
+
 }  // namespace
 
 bool AgentPolicy::grants(const std::string& credential) const {
@@ -356,6 +167,9 @@ Document parse_document(std::string_view toml, const std::string& file) {
       }
       document.agents.push_back(read_agent(std::string(name.str()), *node.as_table(), table));
     }
+  }
+  if (const auto* tests = table.tables("tests")) {
+    for (const auto& test : *tests) document.tests.push_back(read_test(*test.as_table(), table));
   }
   table.refuse_unknown();
   return document;

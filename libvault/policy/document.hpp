@@ -41,8 +41,22 @@ struct AgentPolicy {
   bool grants(const std::string& credential) const;
 };
 
+/// A case in the policy's own file: what would become of a request.
+struct PolicyTest {
+  std::string agent;  // "": the one that always exists
+  std::string method;
+  std::string url;
+  std::string credential;  // "": the one whose host it is
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::optional<std::string> body;
+  std::string content_type;
+  Effect expected = Effect::deny;
+  unsigned line = 0;
+};
+
 struct Document {
   std::vector<AgentPolicy> agents;  // by name
+  std::vector<PolicyTest> tests;
   const AgentPolicy* find(std::string_view agent) const;
 };
 

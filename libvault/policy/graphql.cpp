@@ -1,5 +1,9 @@
 #include "policy/graphql.hpp"
 
+#include <map>
+#include <utility>
+#include <vector>
+
 #include "base/text.hpp"
 
 namespace agentvault::policy {
@@ -18,6 +22,17 @@ class Lexer {
 
   /// Empty at the end. "\"" stands for any string, "0" for any number.
   std::string_view next() {
+    if (peeked_) return *std::exchange(peeked_, std::nullopt);
+    return read();
+  }
+  std::string_view peek() {
+    if (!peeked_) peeked_ = read();
+    return *peeked_;
+  }
+  bool bad() const { return bad_; }
+
+ private:
+  std::string_view read() {
     skip_ignored();
     if (rest_.empty() || bad_) return {};
     const char c = rest_.front();
@@ -30,9 +45,6 @@ class Lexer {
     if (std::string_view("!$&():=@[]{|}.").find(c) == std::string_view::npos) return fail();
     return take(1);
   }
-  bool bad() const { return bad_; }
-
- private:
   std::string_view fail() {
     bad_ = true;
     return {};
@@ -89,12 +101,17 @@ class Lexer {
   }
 
   std::string_view rest_;
+  std::optional<std::string_view> peeked_;
   bool bad_ = false;
 };
 
-/// Everything up to the bracket that closes the selection set whose opening one was just read.
-bool skip_selection(Lexer& lexer) {
-  std::string open = "{";
+bool is_name(std::string_view token) {
+  return !token.empty() && is_name_start(token.front());
+}
+
+/// Everything up to the bracket that closes the one that was just read.
+bool skip_brackets(Lexer& lexer, char opening) {
+  std::string open{opening};
   while (!open.empty()) {
     const auto token = lexer.next();
     if (token.empty()) return false;
@@ -110,41 +127,132 @@ bool skip_selection(Lexer& lexer) {
   return true;
 }
 
-/// Name, variables, directives, type condition: up to the selection set.
-bool skip_to_selection(Lexer& lexer) {
-  int depth = 0;
-  for (auto token = lexer.next(); !token.empty(); token = lexer.next()) {
-    if (token == "{" && depth == 0) return true;
-    if (token == "(" || token == "[" || token == "{") ++depth;
-    if (token == ")" || token == "]" || token == "}") --depth;
-    if (depth < 0) return false;
-  }
-  return false;
+bool skip_arguments(Lexer& lexer) {
+  if (lexer.peek() != "(") return true;
+  lexer.next();
+  return skip_brackets(lexer, '(');
 }
+
+bool skip_directives(Lexer& lexer) {
+  while (lexer.peek() == "@") {
+    lexer.next();
+    if (!is_name(lexer.next()) || !skip_arguments(lexer)) return false;
+  }
+  return true;
+}
+
+struct Selection {
+  std::set<std::string> fields;
+  std::set<std::string> fragments;
+};
+
+/// Behind the bracket that opens it, with the one that closes it. Fragments that stand in it are part of it.
+bool read_selection(Lexer& lexer, Selection& selection, std::size_t depth = 0) {
+  if (depth > kMaxDepth || lexer.peek() == "}") return false;  // an empty one is none
+  for (auto token = lexer.next(); token != "}"; token = lexer.next()) {
+    if (token == ".") {
+      if (lexer.next() != "." || lexer.next() != ".") return false;
+      if (is_name(lexer.peek()) && lexer.peek() != "on") {
+        selection.fragments.emplace(lexer.next());
+        if (!skip_directives(lexer)) return false;
+        continue;
+      }
+      if (lexer.peek() == "on" && (lexer.next().empty() || !is_name(lexer.next()))) return false;
+      if (!skip_directives(lexer) || lexer.next() != "{" || !read_selection(lexer, selection, depth + 1)) return false;
+      continue;
+    }
+    if (!is_name(token)) return false;
+    if (lexer.peek() == ":") {
+      lexer.next();
+      token = lexer.next();
+      if (!is_name(token)) return false;
+    }
+    selection.fields.emplace(token);
+    if (!skip_arguments(lexer) || !skip_directives(lexer)) return false;
+    if (lexer.peek() != "{") continue;
+    lexer.next();
+    if (!skip_brackets(lexer, '{')) return false;
+  }
+  return true;
+}
+
+/// A document, definition by definition.
+class Reader {
+ public:
+  explicit Reader(std::string_view document) : lexer_(document) {}
+
+  std::optional<GraphqlRequest> read() {
+    for (auto token = lexer_.next(); !token.empty(); token = lexer_.next()) {
+      if (!read_definition(token)) return std::nullopt;
+    }
+    if (lexer_.bad() || request_.kinds.empty()) return std::nullopt;
+    for (const auto& root : roots_) {
+      if (!resolve(root)) return std::nullopt;
+    }
+    return request_;
+  }
+
+ private:
+  bool read_definition(std::string_view token) {
+    if (token == "{") {
+      request_.kinds.insert(Operation::query);
+      request_.names.emplace();
+      return read_selection(lexer_, roots_.emplace_back());
+    }
+    if (token == "fragment") return read_fragment();
+    if (token == "query") {
+      request_.kinds.insert(Operation::query);
+    } else if (token == "mutation") {
+      request_.kinds.insert(Operation::mutation);
+    } else if (token == "subscription") {
+      request_.kinds.insert(Operation::subscription);
+    } else {
+      return false;  // type definitions are nothing to execute
+    }
+    request_.names.emplace(is_name(lexer_.peek()) ? lexer_.next() : std::string_view());
+    return skip_arguments(lexer_) && skip_directives(lexer_) && lexer_.next() == "{" &&
+           read_selection(lexer_, roots_.emplace_back());
+  }
+
+  bool read_fragment() {
+    const auto name = lexer_.next();
+    if (!is_name(name) || lexer_.next() != "on" || !is_name(lexer_.next()) || !skip_directives(lexer_)) return false;
+    const auto [fragment, is_new] = fragments_.try_emplace(std::string(name));
+    return is_new && lexer_.next() == "{" && read_selection(lexer_, fragment->second);
+  }
+
+  bool resolve(const Selection& selection) {
+    request_.fields.insert(selection.fields.begin(), selection.fields.end());
+    std::vector<std::string> left(selection.fragments.begin(), selection.fragments.end());
+    while (!left.empty()) {
+      const std::string name = left.back();
+      left.pop_back();
+      if (!resolved_.insert(name).second) continue;
+      const auto fragment = fragments_.find(name);
+      if (fragment == fragments_.end()) return false;
+      request_.fields.insert(fragment->second.fields.begin(), fragment->second.fields.end());
+      left.insert(left.end(), fragment->second.fragments.begin(), fragment->second.fragments.end());
+    }
+    return true;
+  }
+
+  Lexer lexer_;
+  GraphqlRequest request_;
+  std::vector<Selection> roots_;
+  std::map<std::string, Selection> fragments_;
+  std::set<std::string> resolved_;
+};
 
 }  // namespace
 
-std::optional<std::set<Operation>> graphql_operations(std::string_view document) {
-  Lexer lexer(document);
-  std::set<Operation> found;
-  for (auto token = lexer.next(); !token.empty(); token = lexer.next()) {
-    if (token == "{") {
-      found.insert(Operation::query);
-    } else {
-      if (token == "query")
-        found.insert(Operation::query);
-      else if (token == "mutation")
-        found.insert(Operation::mutation);
-      else if (token == "subscription")
-        found.insert(Operation::subscription);
-      else if (token != "fragment")
-        return std::nullopt;  // type definitions are nothing to execute
-      if (!skip_to_selection(lexer)) return std::nullopt;
-    }
-    if (!skip_selection(lexer)) return std::nullopt;
-  }
-  if (lexer.bad() || found.empty()) return std::nullopt;
-  return found;
+void GraphqlRequest::add(const GraphqlRequest& other) {
+  kinds.insert(other.kinds.begin(), other.kinds.end());
+  names.insert(other.names.begin(), other.names.end());
+  fields.insert(other.fields.begin(), other.fields.end());
+}
+
+std::optional<GraphqlRequest> read_graphql(std::string_view document) {
+  return Reader(document).read();
 }
 
 }  // namespace agentvault::policy

@@ -4,10 +4,8 @@
 
 namespace agentvault::policy {
 
-std::uint32_t PathIndex::new_node(char character, bool is_star) {
+std::uint32_t PathIndex::new_node() {
   nodes_.push_back({});
-  nodes_.back().character = character;
-  nodes_.back().is_star = is_star;
   return static_cast<std::uint32_t>(nodes_.size() - 1);
 }
 
@@ -22,19 +20,29 @@ void PathIndex::add(const http::PathPattern& pattern, std::uint32_t id) {
   const bool beyond = text.ends_with("/**");
   if (beyond) text.remove_suffix(2);
   std::uint32_t node = 0;
-  for (const char c : text) {
+  for (std::size_t at = 0; at < text.size(); ++at) {
     std::uint32_t next = kNone;
-    if (c == '*') {
+    if (text.substr(at).starts_with("**")) {
+      ++at;
+      next = nodes_[node].deep;
+      if (next == kNone) {
+        next = new_node();
+        nodes_[next].is_deep = true;
+        nodes_[node].deep = next;
+      }
+    } else if (text[at] == '*') {
       if (nodes_[node].is_star) continue;
       next = nodes_[node].star;
       if (next == kNone) {
-        next = new_node(0, true);
+        next = new_node();
+        nodes_[next].is_star = true;
         nodes_[node].star = next;
       }
     } else {
-      next = child_of(node, c);
+      next = child_of(node, text[at]);
       if (next == kNone) {
-        next = new_node(c, false);
+        next = new_node();
+        nodes_[next].character = text[at];
         nodes_[next].sibling = nodes_[node].child;
         nodes_[node].child = next;
       }
@@ -58,18 +66,16 @@ void PathIndex::match(std::string_view path, std::vector<std::uint32_t>& ids) co
   const auto reach = [&](std::uint32_t node) {
     note(nodes_[node].beyond, ids);
     next.push_back(node);
-    const auto star = nodes_[node].star;
-    if (star == kNone || std::find(next.begin(), next.begin() + static_cast<std::ptrdiff_t>(stars), star) !=
-                             next.begin() + static_cast<std::ptrdiff_t>(stars)) {
-      return;
+    for (const auto star : {nodes_[node].star, nodes_[node].deep}) {
+      const auto staying = next.begin() + static_cast<std::ptrdiff_t>(stars);
+      if (star != kNone && std::find(next.begin(), staying, star) == staying) next.push_back(star);
     }
-    next.push_back(star);
   };
   for (const char c : path) {
     next.clear();
     // A star that stays may be reached anew from the place before it: it must not be there twice.
     for (const auto node : now) {
-      if (nodes_[node].is_star && c != '/') next.push_back(node);
+      if (nodes_[node].is_deep || (nodes_[node].is_star && c != '/')) next.push_back(node);
     }
     stars = next.size();
     for (const auto node : now) {

@@ -27,9 +27,11 @@ class PathIndex {
   struct Node {
     char character = 0;
     bool is_star = false;         // stays on every character but a slash
+    bool is_deep = false;         // stays on every character
     std::uint32_t child = kNone;  // the first ...
     std::uint32_t sibling = kNone;
     std::uint32_t star = kNone;
+    std::uint32_t deep = kNone;
     std::uint32_t here = 0;    // entry: patterns that end here; 0 is none
     std::uint32_t beyond = 0;  // entry: patterns that take whatever follows
   };
@@ -39,7 +41,7 @@ class PathIndex {
   };
 
   std::uint32_t child_of(std::uint32_t node, char character) const;
-  std::uint32_t new_node(char character, bool is_star);
+  std::uint32_t new_node();
   void note(std::uint32_t entry, std::vector<std::uint32_t>& ids) const;
 
   std::vector<Node> nodes_;

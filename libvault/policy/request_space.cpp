@@ -16,12 +16,16 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kMostCombinations = 40'000;
+constexpr std::size_t kMostInLists = 6;  // elements that rules tell apart: every selection of them is tried
+constexpr std::string_view kEvery = "*";
+constexpr std::string_view kStep = "/*";
 constexpr const char* kOtherMethods[]{"PATCH", "PURGE", "X-OTHER"};
 
 /// All of the request but method and path.
 struct Draft {
   enum class Body { none, json, form, graphql, other } body = Body::none;
   std::map<std::string, Choice> query, headers, form, fields;  // fields: by JSON pointer
+  std::map<std::string, std::vector<Choice>> lists;            // likewise: one for each element
   std::optional<std::string> document;                         // of GraphQL; nothing: none is asked for
   bool is_list = false;                                        // the JSON is a list, not an object
   std::optional<std::uint64_t> size;
@@ -69,7 +73,30 @@ Json number_json(double number) {
 }
 
 bool is_index(const std::string& segment) {
-  return parse_unsigned(segment).has_value();
+  return segment == kEvery || parse_unsigned(segment).has_value();
+}
+
+/// The list's own pointer, and what is looked at in its elements: "/tools" and "/type" of "/tools/*/type".
+std::pair<std::string, std::string> parts_of(const std::string& pointer) {
+  const auto star = pointer.find(kStep);
+  return {pointer.substr(0, star), pointer.substr(star + kStep.size())};
+}
+
+void put(Json& place, const Choice& choice) {
+  if (choice.kind == Choice::Kind::text) place = choice.text;
+  if (choice.kind == Choice::Kind::number) place = number_json(choice.number);
+  if (choice.kind == Choice::Kind::flag) place = choice.flag;
+  if (choice.kind == Choice::Kind::odd) place = nullptr;
+}
+
+void put_list(Json& body, const std::string& pointer, const std::vector<Choice>& choices) {
+  const auto [list, rest] = parts_of(pointer);
+  auto& place = body[Json::json_pointer(list)];
+  if (place.is_null()) place = Json::array();
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    if (place.size() <= i) place.push_back(rest.empty() ? Json() : Json::object());
+    if (choices[i].kind != Choice::Kind::missing) put(place[i][Json::json_pointer(rest)], choices[i]);
+  }
 }
 
 /// `complete` becomes false where two places cannot be in one body.
@@ -77,17 +104,20 @@ std::string json_text(const Draft& draft, bool& complete) {
   Json body = draft.is_list ? Json::array() : Json::object();
   for (const auto& [pointer, choice] : draft.fields) {
     try {
-      auto& place = body[Json::json_pointer(pointer)];
-      if (choice.kind == Choice::Kind::text) place = choice.text;
-      if (choice.kind == Choice::Kind::number) place = number_json(choice.number);
-      if (choice.kind == Choice::Kind::flag) place = choice.flag;
-      if (choice.kind == Choice::Kind::odd) place = nullptr;
+      put(body[Json::json_pointer(pointer)], choice);
       if (choice.kind == Choice::Kind::missing) {
         const Json::json_pointer whole(pointer);
         auto& parent = body.at(whole.parent_pointer());
         if (parent.is_object()) parent.erase(whole.back());
       }
     } catch (const Json::exception&) {  // one place inside of another: then only one of them can be filled
+      complete = false;
+    }
+  }
+  for (const auto& [pointer, choices] : draft.lists) {
+    try {
+      put_list(body, pointer, choices);
+    } catch (const Json::exception&) {
       complete = false;
     }
   }
@@ -160,13 +190,13 @@ void add_types(Dimension& dimension, const std::string& header, const std::vecto
 
 using Named = std::map<std::string, std::vector<const Values*>>;
 
+void collect(Named& all, const std::string& name, const Values& values) {
+  auto& list = all[name];
+  const bool known = std::any_of(list.begin(), list.end(), [&](const auto* other) { return *other == values; });
+  if (!known) list.push_back(&values);
+}
 void collect(Named& all, const std::map<std::string, Values>& of_rule) {
-  for (const auto& [name, values] : of_rule) {
-    auto& list = all[name];
-    const bool known =
-        std::any_of(list.begin(), list.end(), [&wanted = values](const auto* other) { return *other == wanted; });
-    if (!known) list.push_back(&values);
-  }
+  for (const auto& [name, values] : of_rule) collect(all, name, values);
 }
 
 void add_fields(std::vector<Dimension>& dimensions, const Named& named, bool is_json,
@@ -183,6 +213,32 @@ void add_fields(std::vector<Dimension>& dimensions, const Named& named, bool is_
   }
 }
 
+/// Rules look at which elements there are, not at how many: one list for each selection, and none at all. Pointers to
+/// the same list, and lists in lists, are filled one beside the other, which is not everything.
+void add_lists(std::vector<Dimension>& dimensions, const Named& named, bool& complete) {
+  std::set<std::string> lists;
+  for (const auto& [pointer, values] : named) {
+    const auto [list, rest] = parts_of(pointer);
+    if (!lists.insert(list).second || names_elements(rest)) complete = false;
+    if (names_elements(rest)) continue;
+    auto choices = telling_choices(values, true, complete);
+    if (rest.empty()) std::erase_if(choices, [](const Choice& c) { return c.kind == Choice::Kind::missing; });
+    if (choices.size() > kMostInLists) {
+      complete = false;
+      choices.resize(kMostInLists);
+    }
+    Dimension dimension{[](Draft&) {}};
+    for (std::size_t selection = 0; selection < std::size_t{1} << choices.size(); ++selection) {
+      std::vector<Choice> elements;
+      for (std::size_t i = 0; i < choices.size(); ++i) {
+        if ((selection >> i & 1) != 0) elements.push_back(choices[i]);
+      }
+      dimension.push_back([&name = pointer, elements](Draft& draft) { draft.lists[name] = elements; });
+    }
+    dimensions.push_back(std::move(dimension));
+  }
+}
+
 /// Everything about requests that these rules look at.
 class Space {
  public:
@@ -191,12 +247,14 @@ class Space {
       collect(query_, rule->query);
       collect(headers_, rule->headers);
       collect(form_, rule->form);
-      collect(body_, rule->body);
+      for (const auto& [pointer, values] : rule->body) {
+        collect(names_elements(pointer) ? elements_ : body_, pointer, values);
+      }
       for (const auto& [pointer, values] : rule->body) {
         const auto first = first_member(pointer);
         (is_index(first) ? lists_ : objects_) = true;
       }
-      graphql_ = graphql_ || !rule->graphql.empty();
+      if (!rule->graphql.empty()) graphql_.push_back(&rule->graphql);
       if (rule->max_body) sizes_.insert(*rule->max_body);
       if (rule->hours) schedules_.push_back(&*rule->hours);
       if (!rule->approve_when) continue;
@@ -210,15 +268,22 @@ class Space {
   /// Calls `visit` with one draft for each combination, `left` at most; false: there were too many.
   bool each(std::size_t& left, const std::function<void(const Draft&)>& visit) const {
     bool complete = true;
-    const bool reads_body = !form_.empty() || !body_.empty() || graphql_;
+    const bool reads_json = !body_.empty() || !elements_.empty() || has_graphql();
+    const bool reads_body = !form_.empty() || reads_json;
     std::vector<Draft::Body> kinds{Draft::Body::none};
-    if (!body_.empty() || graphql_) kinds.push_back(Draft::Body::json);
+    if (reads_json) kinds.push_back(Draft::Body::json);
     if (!form_.empty()) kinds.push_back(Draft::Body::form);
-    if (graphql_) kinds.push_back(Draft::Body::graphql);
+    if (has_graphql()) kinds.push_back(Draft::Body::graphql);
     if (reads_body || !sizes_.empty()) kinds.push_back(Draft::Body::other);
     // A document stands where other rules may look, too; a body is either a list or an object.
     const bool looks_at_document = query_.contains("query") || body_.contains("/query") || lists_;
-    if ((graphql_ && looks_at_document) || (lists_ && objects_)) complete = false;
+    if ((has_graphql() && looks_at_document) || (lists_ && objects_)) complete = false;
+    // Names of fields and operations: some of each, and not every selection of them.
+    if (names_in_documents()) complete = false;
+    for (const auto& [pointer, values] : elements_) {
+      const auto list = parts_of(pointer).first;
+      for (const auto& [other, ignored] : body_) complete = complete && !other.starts_with(list);
+    }
     for (const auto kind : kinds) {
       Draft draft;
       draft.body = kind;
@@ -238,9 +303,10 @@ class Space {
     if (kind == Draft::Body::form) add_fields(dimensions, form_, false, &Draft::form, complete);
     if (kind == Draft::Body::json) {
       add_fields(dimensions, body_, true, &Draft::fields, complete);
+      add_lists(dimensions, elements_, complete);
     }
     // Without a body it stands in the query; there need not be one.
-    if (graphql_ && (kind == Draft::Body::none || kind == Draft::Body::json || kind == Draft::Body::graphql)) {
+    if (has_graphql() && (kind == Draft::Body::none || kind == Draft::Body::json || kind == Draft::Body::graphql)) {
       dimensions.push_back(documents());
       if (kind == Draft::Body::none) dimensions.back().push_back([](Draft&) {});
     }
@@ -266,7 +332,9 @@ class Space {
   void add_fields_of_bodies(std::vector<Dimension>& dimensions) const {
     std::set<std::string> names;
     for (const auto& [name, values] : form_) names.insert(name);
-    for (const auto& [pointer, values] : body_) names.insert(first_member(pointer));
+    for (const auto* pointers : {&body_, &elements_}) {
+      for (const auto& [pointer, values] : *pointers) names.insert(first_member(pointer));
+    }
     for (const auto& name : names) {
       if (query_.contains(name)) continue;
       dimensions.push_back({[](Draft&) {},
@@ -276,14 +344,39 @@ class Space {
     }
   }
 
-  static Dimension documents() {
+  bool has_graphql() const { return !graphql_.empty(); }
+  bool names_in_documents() const {
+    return std::any_of(graphql_.begin(), graphql_.end(),
+                       [](const auto* terms) { return !terms->names.empty() || !terms->fields.empty(); });
+  }
+
+  /// Names for every way in which the lists of rules match one.
+  std::vector<std::string> telling_names(std::vector<std::string> GraphqlTerms::*list, const char* usual) const {
+    std::vector<std::string> globs;
+    for (const auto* terms : graphql_) globs.insert(globs.end(), (terms->*list).begin(), (terms->*list).end());
+    std::vector<std::string> names;
+    for (const auto& witness : text_witnesses(globs).all) {
+      const auto valid = [](char c) { return c == '_' || is_alphanumeric(c); };
+      const bool is_name = !witness.text.empty() && !is_digit(witness.text.front()) &&
+                           std::all_of(witness.text.begin(), witness.text.end(), valid);
+      if (is_name) names.push_back(witness.text);
+    }
+    if (names.empty()) names.emplace_back(usual);
+    return names;
+  }
+
+  Dimension documents() const {
     Dimension dimension;
-    for (unsigned subset = 1; subset < 8; ++subset) {
-      std::string document;
-      if ((subset & 1) != 0) document += "query A { a } ";
-      if ((subset & 2) != 0) document += "mutation B { b } ";
-      if ((subset & 4) != 0) document += "subscription C { c } ";
-      dimension.push_back([=](Draft& draft) { draft.document = document; });
+    for (const auto& name : telling_names(&GraphqlTerms::names, "A")) {
+      for (const auto& field : telling_names(&GraphqlTerms::fields, "a")) {
+        for (unsigned subset = 1; subset < 8; ++subset) {
+          std::string document;
+          if ((subset & 1) != 0) document += "query " + name + " { " + field + " } ";
+          if ((subset & 2) != 0) document += "mutation " + name + " { " + field + " } ";
+          if ((subset & 4) != 0) document += "subscription " + name + " { " + field + " } ";
+          dimension.push_back([=](Draft& draft) { draft.document = document; });
+        }
+      }
     }
     dimension.push_back([](Draft& draft) { draft.document = "{"; });
     return dimension;
@@ -335,8 +428,8 @@ class Space {
     return true;
   }
 
-  Named query_, headers_, form_, body_;
-  bool graphql_ = false;
+  Named query_, headers_, form_, body_, elements_;
+  std::vector<const GraphqlTerms*> graphql_;
   bool lists_ = false, objects_ = false;  // what the bodies are that rules look into
   std::set<std::uint64_t> sizes_;
   std::vector<const Schedule*> schedules_;

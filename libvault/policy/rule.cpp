@@ -56,33 +56,56 @@ Match match_header(const http::Fields* fields, const std::string& name, const Va
   return found == nullptr ? values.match_missing() : values.match_text(found->value);
 }
 
-/// Operations may also stand in the query (GraphQL over HTTP, GET). Documents that the server has stored are named in
-/// many ways: no other fields than those of the specification.
-std::optional<std::set<Operation>> operations_of(const Facts& facts) {
-  auto operations = facts.content != nullptr ? facts.content->operations() : std::nullopt;
-  if (!operations || facts.query == nullptr) return operations;
+/// It may also stand in the query (GraphQL over HTTP, GET). Documents that the server has stored are named in many
+/// ways: no other fields than those of the specification.
+std::optional<GraphqlRequest> graphql_of(const Facts& facts) {
+  auto request = facts.content != nullptr ? facts.content->graphql() : std::nullopt;
+  if (!request || facts.query == nullptr) return request;
   const auto fields = read_form(*facts.query);
   if (!fields) return std::nullopt;
   for (const auto& [name, values] : *fields) {
     if (name != "query" && name != "operationName" && name != "variables") return std::nullopt;
     if (values.size() != 1) return std::nullopt;
     if (name != "query") continue;
-    const auto found = graphql_operations(values.front());
+    const auto found = read_graphql(values.front());
     if (!found) return std::nullopt;
-    operations->insert(found->begin(), found->end());
+    request->add(*found);
   }
-  return operations;
+  return request;
 }
 
 /// A rule that allows must list all of them, one that denies any.
-Match match_operations(const Facts& facts, const std::set<Operation>& listed, bool all) {
-  const auto operations = operations_of(facts);
-  if (!operations) return Match::unknown;
-  const auto in_list = [&](Operation operation) { return listed.contains(operation); };
-  if (operations->empty()) return Match::no;
-  const bool yes = all ? std::all_of(operations->begin(), operations->end(), in_list)
-                       : std::any_of(operations->begin(), operations->end(), in_list);
+template <class Items, class IsListed>
+Match match_listed(const Items& items, bool all, const IsListed& is_listed) {
+  const bool yes =
+      all ? std::all_of(items.begin(), items.end(), is_listed) : std::any_of(items.begin(), items.end(), is_listed);
   return yes ? Match::yes : Match::no;
+}
+
+Match match_graphql(const Facts& facts, const GraphqlTerms& terms, bool all) {
+  constexpr std::string_view own_name = "__typename";  // which clients add by themselves, and which tells nothing
+  const auto request = graphql_of(facts);
+  if (!request) return Match::unknown;
+  if (request->kinds.empty()) return Match::no;
+  const auto in_list = [](const std::vector<std::string>& globs, const std::string& text) {
+    return std::any_of(globs.begin(), globs.end(), [&](const auto& glob) { return glob_matches(glob, text); });
+  };
+  Conjunction matches;
+  if (!terms.kinds.empty()) {
+    matches.add(match_listed(request->kinds, all, [&](Operation kind) { return terms.kinds.contains(kind); }));
+  }
+  if (!terms.names.empty()) {
+    // One without a name is none that is listed, whatever the list says.
+    const auto is_listed = [&](const auto& name) { return !name.empty() && in_list(terms.names, name); };
+    matches.add(match_listed(request->names, all, is_listed));
+  }
+  if (!terms.fields.empty()) {
+    const auto is_listed = [&](const auto& field) {
+      return in_list(terms.fields, field) || (all && field == own_name);
+    };
+    matches.add(match_listed(request->fields, all, is_listed));
+  }
+  return matches.result();
 }
 
 /// A rule with `max_body` is about requests that are no larger.
@@ -106,9 +129,11 @@ Match match_contents(const Rule& rule, const Facts& facts) {
     all.add(content(name, [&, &n = name, &v = values](const Content& c) { return c.form(n, v); }));
   }
   for (const auto& [pointer, values] : rule.body) {
-    all.add(content(first_member(pointer), [&, &p = pointer, &v = values](const Content& c) { return c.json(p, v); }));
+    all.add(content(first_member(pointer), [&, &p = pointer, &v = values](const Content& c) {
+      return c.json(p, v, rule.effect == Effect::allow);
+    }));
   }
-  if (!rule.graphql.empty()) all.add(match_operations(facts, rule.graphql, rule.effect == Effect::allow));
+  if (!rule.graphql.empty()) all.add(match_graphql(facts, rule.graphql, rule.effect == Effect::allow));
   if (rule.max_body) all.add(match_size(facts.body_size, *rule.max_body));
   return all.result();
 }
@@ -228,8 +253,10 @@ std::string describe(const Rule& rule) {
   add_values(parts, "form", rule.form);
   add_values(parts, "body", rule.body);
   std::vector<std::string> operations;
-  for (const auto operation : rule.graphql) operations.push_back(operation_name(operation));
+  for (const auto operation : rule.graphql.kinds) operations.push_back(operation_name(operation));
   add_list(parts, "graphql", operations);
+  add_list(parts, "graphql operation", rule.graphql.names);
+  add_list(parts, "graphql field", rule.graphql.fields);
   if (rule.max_body) parts.push_back("body <=" + std::to_string(*rule.max_body) + " bytes");
   if (rule.hours) parts.push_back("at " + rule.hours->text());
   if (rule.approve_when) parts.push_back("approve when " + describe(*rule.approve_when));

@@ -56,6 +56,17 @@ struct ApproveWhen {
   bool operator==(const ApproveWhen&) const = default;
 };
 
+/// What stands in a GraphQL request: every operation and field must be listed for a rule that allows, one for the
+/// others.
+struct GraphqlTerms {
+  std::set<Operation> kinds;        // empty: any
+  std::vector<std::string> names;   // of operations; '*' is any run of characters; empty: any
+  std::vector<std::string> fields;  // of the roots; likewise
+
+  bool empty() const { return kinds.empty() && names.empty() && fields.empty(); }
+  bool operator==(const GraphqlTerms&) const = default;
+};
+
 struct Rule {
   Effect effect = Effect::allow;
   std::vector<std::string> methods;      // empty or "*": every method
@@ -66,7 +77,7 @@ struct Rule {
   std::map<std::string, Values> headers;
   std::map<std::string, Values> form;
   std::map<std::string, Values> body;  // by JSON pointer
-  std::set<Operation> graphql;
+  GraphqlTerms graphql;
   std::optional<std::uint64_t> max_body;  // bytes
   std::optional<Schedule> hours;
   std::optional<ApproveWhen> approve_when;

@@ -37,11 +37,14 @@ Pattern parse(std::string_view text, bool path) {
   Pattern pattern;
   const bool deep = path && text.ends_with("/**");
   if (deep) text.remove_suffix(2);
-  for (auto& symbol : symbols_of(text)) {
-    const bool star = symbol == "*";
-    const auto kind = !star ? Item::Kind::literal : path ? Item::Kind::star_in_segment : Item::Kind::star;
+  const auto symbols = symbols_of(text);
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    const bool star = symbols[i] == "*";
+    const bool crosses = star && (!path || (i + 1 < symbols.size() && symbols[i + 1] == "*"));
+    const auto kind = crosses ? Item::Kind::star : star ? Item::Kind::star_in_segment : Item::Kind::literal;
+    if (crosses && path) ++i;  // "**"
     if (star && !pattern.empty() && pattern.back().kind == kind) continue;
-    pattern.push_back({kind, std::move(symbol)});
+    pattern.push_back({kind, symbols[i]});
   }
   if (deep) pattern.push_back({Item::Kind::star, "*"});
   return pattern;

@@ -19,16 +19,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   http::Fields fields;
   fields.add("Content-Type", types[data[0] % 4]);
   policy::Questions questions;
-  questions.pointers = {"/model", "/a/0/b", "/max_tokens"};
+  questions.pointers = {"/model", "/a/0/b", "/a/*/b", "/*", "/a/*/b/*", "/max_tokens"};
   questions.body = questions.graphql = true;
   const policy::Content content(fields, &body, questions);
   policy::Values values;
   values.texts = {"gpt-*"};
   values.most = 10;
-  for (const auto& pointer : questions.pointers) (void)content.json(pointer, values);
+  for (const auto& pointer : questions.pointers) (void)content.json(pointer, values, data[1] % 2 == 0);
   (void)content.form("a", values);
-  (void)content.operations();
-  (void)policy::graphql_operations(body);
+  (void)content.graphql();
+  (void)policy::read_graphql(body);
 
   const auto shape = shapes[data[0] % 4];
   (void)broker::read_model_call(shape, "POST", paths[data[0] % 4], &body);

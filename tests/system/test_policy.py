@@ -236,15 +236,93 @@ hosts = ["a.example", "b.example"]
         code, told = explain("GET", self.u.url + "/x")
         self.assertEqual((code, told["decision"], told["at first"]), (0, "allow", "approve"))
         self.refused(self.in_project("policy", "explain", "GET", "x"), 2, "not a URL", "https://host/path")
-        self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/a//x"), 2, "the broker refuses this path")
+        code, told = explain("GET", self.u.url + "/a//x")
+        self.assertEqual((code, told["decision"], told["credential"]), (4, "deny", "api"))
+        self.assertIn("the broker refuses this path: ", told["reason"])
         self.refused(self.in_project("policy", "explain", "GET", self.u.url + "/", "--credential", "no"), 3, "no credential named")
+
+    def test_explain_says_what_the_broker_would_do(self):
+        self.ok(self.v.add("openai"))
+        body = self.folder / "body.json"
+        def explain(policy, contents, *words):
+            self.trust("version = 1\n[agents.default]\n" + policy)
+            body.write_text(contents)
+            done = self.in_project("--json", "policy", "explain", "POST", "https://api.openai.com/v1/responses", "--body-file", body, *words)
+            return done.code, json.loads(done.out)["reason"] if done.out else done.err
+        call = '{"model": "gpt-5-mini", "input": "x", "max_output_tokens": 100}'
+        self.assertEqual(explain("", call)[0], 0)
+        self.assertEqual(explain("budget = { requests_per_day = 0 }\n", call), (4, "its budget allows no request"))
+        self.assertIn("more tokens than a day has", explain("budget = { tokens_per_day = 100 }\n", call)[1])
+        self.assertIn("cost more than a day has", explain("credential_budget = { openai = { usd_per_day = 0.0001 } }\n", call)[1])
+        self.assertEqual(explain("budget = { tokens_per_day = 100000 }\n", call)[0], 0)
+        self.assertIn("(budget_unbounded)", explain("budget = { tokens_per_day = 100000 }\n", call[:-1] + ', "novel": 1}')[1])
+        self.assertIn("price of other is not known", explain("budget = { usd_per_day = 5 }\n", call.replace("gpt-5-mini", "other"))[1])
+        asks = 'isolation = "off"\n[[agents.default.rules]]\neffect = "approve"\n'
+        self.assertIn("at isolation off nobody can be asked", explain(asks, call)[1])
+        # What the body is called is said once.
+        told = explain('[[agents.default.rules]]\neffect = "allow"\nbody = { "/model" = ["*"] }\n', call, "--header", "Content-Type: application/json")
+        self.assertEqual(told[0], 0)
+        self.assertIn("both --header and --content-type", explain("", call, "--header", "Content-Type: a/b", "--content-type", "c/d")[1])
+
+    def test_tests_in_the_file(self):
+        rules = """version = 1
+[[agents.default.rules]]
+effect = "allow"
+credential = "openai"
+methods = ["POST"]
+paths = ["/v1/**/responses", "/v1/responses"]
+body = { "/model" = ["gpt-5*"], "/tools/*/type" = { values = ["function"], optional = true } }
+[[agents.other.rules]]
+effect = "approve"
+[[tests]]
+request = "POST https://api.openai.com/v1/responses"
+body = '{"model": "gpt-5-mini", "tools": [{"type": "function"}]}'
+expect = "allow"
+[[tests]]
+request = "POST https://api.openai.com/v1/responses"
+body = '{"model": "gpt-5-mini", "tools": [{"type": "function"}, {"type": "web_search"}]}'
+expect = "deny"
+[[tests]]
+agent = "other"
+request = "GET https://api.openai.com/v1/models"
+expect = "approve"
+[[tests]]
+request = "GET https://elsewhere.example/"
+expect = "allow"
+"""
+        # With the vault's credentials, and without a vault.
+        for vault in ({}, {"AGENTVAULT_HOME": str(self.folder / "nowhere")}):
+            done = self.ok(self.v.run("policy", "check", self.write(rules), env=vault))
+            self.assertIn("agentvault.toml is sound; its 4 tests hold\n", done.err)
+        wrong = rules.replace('expect = "approve"', 'expect = "deny"') + """[[tests]]
+request = "GET https://api.openai.com/v1/x"
+credential = "no"
+expect = "deny"
+[[tests]]
+agent = "nobody"
+request = "GET https://api.openai.com/v1/x"
+expect = "deny"
+[[tests]]
+request = "POST https://api.openai.com/v1/responses"
+headers = { "Content-Type" = "text/plain" }
+body = '{"model": "gpt-5"}'
+expect = "allow"
+"""
+        done = self.refused(self.v.run("policy", "check", self.write(wrong)), 4, "4 of 7 tests failed", "policy explain")
+        for line in ("agentvault.toml, line 18: GET https://api.openai.com/v1/models: expected deny, and it is approve (policy line 8 (approve))",
+                     "line 25: there is no credential named no", "line 29: the file names no agent nobody",
+                     "line 33: POST https://api.openai.com/v1/responses: expected allow, and it is deny (no rule matches)"):
+            self.assertIn(line, done.err)
+        for bad in ('request = "GET"\nexpect = "deny"', 'request = "G@T https://x/"\nexpect = "deny"', 'request = "GET https://x/"', 'request = "GET https://x/"\nexpect = "no"',
+                    'request = "GET https://x/"\nexpect = "deny"\nunknown = 1', 'request = "GET https://x/"\nexpect = "deny"\nheaders = { a = 1 }'):
+            self.refused(self.v.run("policy", "check", self.write("version = 1\n[[tests]]\n" + bad)), 2, "agentvault.toml:")
 
     def test_the_schema_knows_what_the_program_knows(self):
         schema = json.loads((ROOT / "schemas/policy.schema.json").read_text())
         agent, rule = schema["$defs"]["agent"]["properties"], schema["$defs"]["rule"]["properties"]
-        source = (ROOT / "libvault/policy/document.cpp").read_text()
-        for key in [*agent, *rule, *schema["$defs"]["budget"]["properties"], *rule["approve_when"]["properties"]]:
-            self.assertIn(f'"{key}"', source)
+        source = "".join((ROOT / "libvault/policy" / name).read_text() for name in ("document.cpp", "rule_reader.cpp"))
+        for key in [*schema["$defs"]["test"]["properties"], *rule["mcp"]["properties"], *rule["graphql"]["oneOf"][1]["properties"], *agent, *rule, *schema["$defs"]["budget"]["properties"], *rule["approve_when"]["properties"]]:
+            self.assertTrue(f'"{key}"' in source, key)
         page = (ROOT / "man/agentvault-policy.1.scd").read_text().replace("\\", "")
         for example in re.findall(r"^version = 1\n.*?(?=^TOML$|^```$)", page + (ROOT / "README.md").read_text(), re.S | re.M):
             check(tomllib.loads(example), schema, "example")

@@ -67,7 +67,7 @@ Effect judge(const std::vector<Rule>& all, const Example& example) {
 
 TEST_CASE("witnesses: one for every way to match, and none that does not") {
   std::vector<http::PathPattern> patterns;
-  for (const char* text : {"/v1/**", "/v1/*/b", "/v1/a*", "/v1/ab/b", "/*"})
+  for (const char* text : {"/v1/**", "/v1/*/b", "/v1/a*", "/v1/ab/b", "/*", "/v1/**/b"})
     patterns.push_back(*http::PathPattern::parse(text));
   const auto found = path_witnesses(patterns);
   CHECK(found.complete);

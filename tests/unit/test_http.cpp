@@ -242,7 +242,19 @@ TEST_CASE("path patterns match by segment") {
   CHECK_FALSE(matches("/v1/**", "/v2/a"));
   CHECK(matches("/", "/"));
   CHECK_FALSE(matches("/", "/a"));
-  for (const char* bad : {"", "v1", "/a/**/**", "/**/**", "/a/**/b", "/a**", "/a?b", "/../x", "/a//b"})
+  CHECK(matches("/repos/**/issues", "/repos/a/issues"));
+  CHECK(matches("/repos/**/issues", "/repos/a/b/issues"));
+  CHECK(matches("/repos/**/issues", "/repos/issues/issues/issues"));
+  CHECK_FALSE(matches("/repos/**/issues", "/repos/issues"));
+  CHECK_FALSE(matches("/repos/**/issues", "/repos/a/issues/1"));
+  CHECK_FALSE(matches("/repos/**/issues", "/repos/a/xissues"));
+  CHECK(matches("/a/**/b*/**/c", "/a/b/b/bb/x/c"));
+  CHECK_FALSE(matches("/a/**/b/**/c", "/a/b/b/c"));
+  CHECK(matches("/**/**", "/a/b"));
+  CHECK_FALSE(matches("/**/**", "/a"));
+  CHECK(matches("/wiki/Z\u00fcrich", "/wiki/Z%C3%BCrich"));
+  CHECK(PathPattern::parse("/wiki/Z\u00fcrich")->text() == "/wiki/Z%C3%BCrich");
+  for (const char* bad : {"", "v1", "/a**", "/**a/b", "/a/***", "/a?b", "/../x", "/a//b", "/a/\xff"})
     CHECK_FALSE(PathPattern::parse(bad));
 }
 

@@ -223,7 +223,7 @@ TEST_CASE("policy files are read strictly, and what is wrong is named with line 
                           "effect = 'allow'\nmethods = []",
                           "effect = 'allow'\nmethods = ['G ET']",
                           "effect = 'allow'\npaths = ['x']",
-                          "effect = 'allow'\npaths = ['/a/**/b']",
+                          "effect = 'allow'\npaths = ['/a/**b']",
                           "effect = 'allow'\nhosts = ['a:80']",
                           "effect = 'allow'\nbody = { model = ['x'] }",
                           "effect = 'allow'\nbody = { '/m' = [] }",

@@ -1,4 +1,5 @@
 // What rules see in a request: its body, query, headers, form, GraphQL, and its method.
+#include "base/text.hpp"
 #include "catch.hpp"
 #include "policy/rule_set.hpp"
 #include "policy_texts.hpp"
@@ -290,6 +291,10 @@ paths = ["/any"]
 TEST_CASE("GraphQL: which kinds of operations stand in a document") {
   using enum Operation;
   using Found = std::optional<std::set<Operation>>;
+  const auto graphql_operations = [](std::string_view document) {
+    const auto request = read_graphql(document);
+    return request ? Found(request->kinds) : std::nullopt;
+  };
   CHECK(graphql_operations("{ a }") == Found({query}));
   CHECK(graphql_operations("query A($x: [Int!] = [1]) @d(a: \"}\") { a(b: {c: 1}) { d } }") == Found({query}));
   CHECK(graphql_operations("mutation { a }") == Found({mutation}));
@@ -297,12 +302,128 @@ TEST_CASE("GraphQL: which kinds of operations stand in a document") {
   CHECK(graphql_operations("{ a(x: \"\"\" } mutation { \\\"\"\" \"\"\") }") == Found({query}));
   CHECK(graphql_operations("query A { a } mutation B { b } fragment F on T { c }") == Found({query, mutation}));
   CHECK(graphql_operations("subscription S { a }") == Found({subscription}));
-  for (const char* bad : {"", "fragment F on T { a }", "{ a", "{ a } }", "type T { a: Int }", "querymutation { a }",
-                          "{ a(x: \"b) }", "{ \xc3\xa4 }", "query", "query ( {a} ) ]"}) {
+  for (const char* bad : {"",
+                          "fragment F on T { a }",
+                          "{ a",
+                          "{ a } }",
+                          "type T { a: Int }",
+                          "querymutation { a }",
+                          "{ a(x: \"b) }",
+                          "{ \xc3\xa4 }",
+                          "query",
+                          "query ( {a} ) ]",
+                          "{ }",
+                          "{ a { b }",
+                          "{ ...F }",
+                          "{ .. F }",
+                          "{ ... on }",
+                          "{ a: }",
+                          "{ ...F } fragment F on T { a } fragment F on T { b }",
+                          "{ a @ }",
+                          "{ 1 }",
+                          "query A B { a }"}) {
     INFO(bad);
     CHECK_FALSE(graphql_operations(bad));
   }
   CHECK_FALSE(graphql_operations(std::string(100'000, '{')));
+}
+
+TEST_CASE("GraphQL: names of operations, and the fields that stand first") {
+  const auto fields = [](std::string_view document) {
+    const auto found = read_graphql(document).value().fields;
+    return join(std::vector<std::string>(found.begin(), found.end()), " ");
+  };
+  CHECK(fields("{ a b(x: {y: [1]}) { c } }") == "a b");
+  CHECK(fields("query A { mine: viewer @include(if: true) { login } }") == "viewer");
+  CHECK(fields("mutation { a } query B { b }") == "a b");
+  CHECK(fields(
+            "{ ...F x } fragment F on Query { a ...G b { c } } fragment G on Query { d } fragment Unused on T { e }") ==
+        "a b d x");
+  CHECK(fields("{ ... on Query { a { b } } ... @include(if: $x) { c } ... { d } }") == "a c d");
+  CHECK(fields("{ ...F } fragment F on Query { ...F a }") == "a");
+  CHECK(fields("{ on fragment: query { a } }") == "on query");
+  CHECK(read_graphql("query A { a } mutation B { b } { c }").value().names == std::set<std::string>{"", "A", "B"});
+
+  const auto one = [](const std::string& document) { return "{\"query\":\"" + document + "\"}"; };
+  const std::string allow = kAllow + std::string("graphql = { kinds = ['query'], fields = ['viewer', 'repo*'] }\n");
+  CHECK(json_matches(allow, one("{ viewer { login } repository { __typename } __typename }")));
+  CHECK_FALSE(json_matches(allow, one("{ viewer { login } users { login } }")));
+  CHECK_FALSE(json_matches(allow, one("{ repo: users { login } }")));
+  CHECK_FALSE(json_matches(allow, one("{ viewer { login } ...F } fragment F on Query { users }")));
+  CHECK_FALSE(json_matches(allow, one("mutation { repoDelete }")));
+  const std::string deny = kDeny + std::string("graphql = { fields = ['delete*'] }\n");
+  CHECK(json_matches(deny, one("mutation { x: createIssue y: deleteIssue }")));
+  CHECK(json_matches(deny, one("mutation {")));
+  CHECK_FALSE(json_matches(deny, one("mutation { deleted: createIssue }")));
+  CHECK_FALSE(json_matches(deny, one("{ repository { deleteIssue } }")));
+  const std::string named = kAllow + std::string("graphql = { operations = ['Get*'] }\n");
+  CHECK(json_matches(named, one("query GetUser { a } query GetTeam { b }")));
+  CHECK_FALSE(json_matches(named, one("query GetUser { a } query Other { b }")));
+  CHECK_FALSE(json_matches(kAllow + std::string("graphql = { operations = ['*'] }\n"), one("{ a }")));
+}
+
+TEST_CASE("elements of lists: all for what is allowed, one is enough for what is not") {
+  const std::string allow = kAllow + std::string("[agents.a.rules.body]\n'/tools/*/type' = ['function', 'custom']\n");
+  const std::string deny = kDeny + std::string("[agents.a.rules.body]\n'/tools/*/type' = ['web_search*']\n");
+  struct Case {
+    const char* body;
+    bool allowed;
+    bool denied;
+  };
+  for (const auto& one :
+       std::vector<Case>{{R"({"tools":[{"type":"function"}]})", true, false},
+                         {R"({"tools":[{"type":"function"},{"type":"custom"}]})", true, false},
+                         {R"({"tools":[{"type":"function"},{"type":"web_search_preview"}]})", false, true},
+                         {R"({"tools":[]})", true, false},
+                         {R"({})", false, false},
+                         {R"({"tools":[{"name":"x"}]})", false, false},
+                         {R"({"tools":[{"type":"function"},{"name":"x"}]})", false, false},
+                         {R"({"tools":[{"Type":"function"}]})", false, true},
+                         {R"({"tools":[{"type":null}]})", false, true},
+                         {R"({"tools":["function"]})", false, true},
+                         {R"({"tools":{"0":{"type":"function"}}})", false, true},
+                         {R"({"tools":{"*":{"type":"function"}}})", false, true},
+                         {R"({"tools":"function"})", false, true},
+                         {R"({"Tools":[{"type":"function"}]})", false, true}}) {
+    INFO(one.body);
+    CHECK(json_matches(allow, one.body) == one.allowed);
+    CHECK(json_matches(deny, one.body) == one.denied);
+  }
+  std::string many = R"({"tools":[{"type":"function"})";
+  for (int i = 0; i < 10'001; ++i) many += R"(,{"type":"function"})";
+  CHECK_FALSE(json_matches(allow, many + "]}"));
+  CHECK(json_matches(deny, many + "]}"));
+
+  const std::string deep = kDeny + std::string("[agents.a.rules.body]\n'/messages/*/content/*/type' = ['image']\n");
+  CHECK(json_matches(deep, R"({"messages":[{"content":[]},{"content":[{"type":"text"},{"type":"image"}]}]})"));
+  CHECK_FALSE(json_matches(deep, R"({"messages":[{"content":[{"type":"text"}]},{"role":"x"}]})"));
+  const std::string plain = kAllow + std::string("[agents.a.rules.body]\n'/stop/*' = ['a*']\n");
+  CHECK(json_matches(plain, R"({"stop":["a","ab"]})"));
+  CHECK_FALSE(json_matches(plain, R"({"stop":["a","b"]})"));
+  const std::string optional =
+      kAllow + std::string("[agents.a.rules.body]\n'/tools/*/type' = { values = ['function'], optional = true }\n");
+  CHECK(json_matches(optional, R"({})"));
+  CHECK(json_matches(optional, R"({"tools":[{"name":"x"}]})"));
+}
+
+TEST_CASE("MCP: methods, tools and arguments") {
+  const std::string tools = kAllow + std::string("mcp = { tools = ['read_*'], arguments = { 'a/b' = ['x*'] } }\n");
+  const auto call = [](const std::string& tool, const std::string& arguments) {
+    return R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":")" + tool + R"(","arguments":)" +
+           arguments + "}}";
+  };
+  CHECK(json_matches(tools, call("read_file", R"({"a/b":"xyz","c":1})")));
+  CHECK_FALSE(json_matches(tools, call("read_file", R"({"a/b":"yz"})")));
+  CHECK_FALSE(json_matches(tools, call("write_file", R"({"a/b":"xyz"})")));
+  CHECK_FALSE(json_matches(tools, "[" + call("read_file", R"({"a/b":"xyz"})") + "]"));
+  CHECK_FALSE(json_matches(tools, R"({"method":"tools/list"})"));
+  const std::string methods = kAllow + std::string("mcp = { methods = ['initialize', 'notifications/*'] }\n");
+  CHECK(json_matches(methods, R"({"method":"notifications/initialized"})"));
+  CHECK_FALSE(json_matches(methods, R"({"method":"tools/call","params":{"name":"x"}})"));
+  const std::string deny = kDeny + std::string("mcp = { tools = ['delete*'] }\n");
+  CHECK(json_matches(deny, call("delete_file", "{}")));
+  CHECK(json_matches(deny, "[" + call("read_file", "{}") + "]"));
+  CHECK_FALSE(json_matches(deny, call("read_file", "{}")));
 }
 
 TEST_CASE("GraphQL in a request: batches, hashes and queries in the URL") {
