@@ -2,6 +2,7 @@
 #include "base/text.hpp"
 #include "commands/commands.hpp"
 #include "open_vault.hpp"
+#include "session/registry.hpp"
 #include "terminal.hpp"
 
 namespace agentvault::cli {
@@ -22,7 +23,9 @@ int run_rotate(const Arguments& arguments) {
     report_barrier(vault);
   }
   // After it: a session that began before is found here, one that begins now has read the new key's vault.
-  stop_sessions(arguments.paths_of_vault());
+  const auto paths = arguments.paths_of_vault();
+  const session::ControlCommand command{session::ControlCommand::Kind::stop, session::kRotated};
+  report_stopped(session::withdraw(paths, session::live_sessions(paths), command, session::Silent::kill));
   return 0;
 }
 

@@ -122,7 +122,7 @@ std::string ControlServer::answer(const std::string& line) {
     return to_line(body ? json{{"body", base64(as_bytes(*body))}} : json::object());
   }
   if (command == kNames.at(ControlCommand::Kind::stop)) {
-    handlers_.stop();
+    handlers_.stop(text("subject") == kRotated);
   } else if (command == kNames.at(ControlCommand::Kind::stop_agent)) {
     return to_line({{"done", handlers_.stop_agent(text("subject"))}});
   } else if (command == kNames.at(ControlCommand::Kind::revoke_token)) {

@@ -30,7 +30,8 @@ struct SessionStatus {
 /// What a session does when it is told to. Each returns once it is done: the answer goes out after it.
 struct ControlHandlers {
   std::function<SessionStatus()> status;
-  std::function<void()> stop;
+  /// `rotated`: because the vault has another master key, and for no other reason.
+  std::function<void(bool rotated)> stop;
   /// False: it is another agent's session.
   std::function<bool(const std::string& agent)> stop_agent;
   /// Of a token or a delegation, hexadecimal. False: no token of this session.
@@ -77,11 +78,13 @@ inline constexpr std::chrono::milliseconds kControlPatience{2000};
 /// Asks a session; nothing when it does not answer in time (it is stopped or hung).
 std::optional<SessionStatus> ask_status(const keys::VaultPaths& paths, const std::string& name);
 
+inline constexpr const char* kRotated = "rotated";
+
 struct ControlCommand {
   enum class Kind { stop, stop_agent, revoke_token, withdraw, policies, approve, deny };
   Kind kind = Kind::stop;
-  std::string
-      subject;  // the agent, the token's id, the credential's name, the announcement in base64, the question's id
+  std::string subject;        // the agent, the token's id, the credential's name, the announcement in base64, the
+                              // question's id; of a stop kRotated, if the vault has another master key
   std::uint64_t seconds = 0;  // approve: how long for requests like it, too
 };
 /// The line that goes through the socket, and what an answer says.

@@ -36,6 +36,7 @@ namespace {
 
 constexpr std::size_t kSessionIdSize = 8;
 constexpr const char* kLoopback = "127.0.0.1";
+constexpr int kMostRotations = 10;  // while the vault is opened
 
 std::vector<std::string> names(const std::vector<broker::Grant>& grants) {
   std::vector<std::string> out;
@@ -207,17 +208,24 @@ class Readable final : public net::Watcher {
 };
 
 /// The opener hands over what is granted, and is gone; or there is no vault.
-Opened open_vault(ExecRequest& request, net::Reactor& reactor, const SessionControl& control) {
+Opened open_vault(ExecRequest& request, net::Reactor& reactor, SessionControl& control) {
   if (request.taken) {
     Opened opened;
     opened.grants = std::move(*request.taken);
     return opened;
   }
-  return open_in_a_process_of_its_own(request.open, [&](int channel) {
+  const auto wait = [&](int channel) {
     const Readable readable(reactor, channel);
     reactor.run();
-    return !control.stopped();
-  });
+    return !control.stopped() && !control.rotated();
+  };
+  for (int tries = 0;; ++tries) {
+    try {
+      return open_in_a_process_of_its_own(request.open, wait);
+    } catch (const Error&) {
+      if (control.stopped() || !control.take_rotation() || tries == kMostRotations) throw;
+    }
+  }
 }
 
 bool asks_people(const Governance& governance) {

@@ -15,9 +15,9 @@ SessionControl::SessionControl(net::Reactor& reactor, int listening_socket, Sess
     : reactor_(reactor),
       status_(std::move(status)),
       server_(reactor, listening_socket,
-              {[this] { return current_status(); }, [this] { stop(); },
+              {[this] { return current_status(); }, [this](bool rotated) { stop(rotated); },
                [this](const std::string& agent) {
-                 if (agent == status_.agent) stop();
+                 if (agent == status_.agent) stop(false);
                  return agent == status_.agent;
                },
                [this](const std::string& id) { return revoke_token(id); },
@@ -45,7 +45,11 @@ SessionStatus SessionControl::current_status() {
   return status_;
 }
 
-void SessionControl::stop() {
+void SessionControl::stop(bool rotated) {
+  if (rotated && state_ == nullptr) {
+    rotated_ = true;
+    return reactor_.stop();
+  }
   stopped_ = true;
   if (state_ == nullptr) return reactor_.stop();
   state_->withdrawals().stop();
@@ -75,7 +79,7 @@ bool SessionControl::take_policies(ByteView bytes) {
   // The opener may have read the vault before they were changed.
   if (state_ == nullptr) {
     if (announced_early_.size() == kMostEarly) {
-      stop();
+      stop(false);
     } else {
       announced_early_.emplace_back(bytes.begin(), bytes.end());
     }
@@ -90,7 +94,7 @@ bool SessionControl::take_policies(ByteView bytes) {
     broker_->approvals().forget_standing();
   } catch (const Error& error) {
     log::warning(std::string("this session ends: ") + error.what());
-    stop();
+    stop(false);
     return true;
   }
   enforce("policy");

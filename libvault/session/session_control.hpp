@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "broker/broker.hpp"
@@ -27,11 +28,15 @@ class SessionControl {
   void begin(broker::SessionState& state, broker::Broker& broker, Governed governed);
 
   bool stopped() const { return stopped_; }
+  /// Whether, since this was asked last, the vault was rotated before the session had begun: what was read of it does
+  /// not count, and reading it anew does.
+  bool take_rotation() { return std::exchange(rotated_, false); }
+  bool rotated() const { return rotated_; }
   SessionStatus& status() { return status_; }
 
  private:
   SessionStatus current_status();
-  void stop();
+  void stop(bool rotated);
   bool revoke_token(const std::string& id);
   void withdraw(const std::string& credential);
   bool take_policies(ByteView announcement);
@@ -42,6 +47,7 @@ class SessionControl {
   broker::SessionState* state_ = nullptr;
   broker::Broker* broker_ = nullptr;
   bool stopped_ = false;
+  bool rotated_ = false;
   std::vector<std::string> withdrawn_early_;
   std::optional<Governed> governed_;
   std::vector<Bytes> announced_early_;

@@ -142,6 +142,25 @@ class RevokeTest(SystemTest):
         self.assertIn("revoked before it began", result["output"])
         self.assertNotIn("it ran", result["output"])
 
+    def test_a_session_that_is_just_starting_reads_a_rotated_vault_anew(self):
+        vault = Vault(self.folder / "pin")
+        vault.folder.mkdir()
+        pin = self.folder / "pin-file"
+        pin.write_text("2468")
+        pin.chmod(0o600)
+        self.ok(vault.init("--pin-file", pin))
+        result = {}
+        def start():
+            twice = [("PIN: ", ""), ("PIN: ", "2468\n")]
+            result["code"], result["output"] = run_on_terminal(vault.argv("exec", "-q", "--", "echo", "it ran"), vault.environment, twice)
+        thread = threading.Thread(target=start)
+        thread.start()
+        wait_for(lambda: json.loads(vault.run("sessions", "--json").out), "the session that asks for its PIN")
+        self.ok(vault.run("rotate", "--pin-file", pin))
+        thread.join(LIMIT)
+        self.assertEqual(result["code"], 0, result)
+        self.assertIn("it ran", result["output"])
+
     def test_a_credential_removed_while_a_session_starts_is_not_in_it(self):
         """The opener is held right after it has read the vault: then the credential goes."""
         tpm = self.swtpm()
