@@ -41,6 +41,7 @@ class Content {
   Match json(const std::string& pointer, const Values& values, bool every = true) const;
   /// What stands there: nothing when it is missing, or cannot be told.
   const Scalar* scalar(const std::string& pointer) const;
+  bool is_ambiguous(const std::string& pointer) const { return ambiguous_.contains(pointer); }
   bool is_readable_json() const { return form_ == Form::json; }
   /// Whether some server may find a method in a field of it ("_method"), as Rack does in every form.
   bool may_name_method() const { return may_name_method_; }

@@ -254,6 +254,7 @@ class Space {
         const auto first = first_member(pointer);
         (is_index(first) ? lists_ : objects_) = true;
       }
+      relates_ = relates_ || !rule->relations.empty();
       if (!rule->graphql.empty()) graphql_.push_back(&rule->graphql);
       if (rule->max_body) sizes_.insert(*rule->max_body);
       if (rule->hours) schedules_.push_back(&*rule->hours);
@@ -279,7 +280,7 @@ class Space {
     const bool looks_at_document = query_.contains("query") || body_.contains("/query") || lists_;
     if ((has_graphql() && looks_at_document) || (lists_ && objects_)) complete = false;
     // Names of fields and operations: some of each, and not every selection of them.
-    if (names_in_documents()) complete = false;
+    if (names_in_documents() || relates_) complete = false;
     for (const auto& [pointer, values] : elements_) {
       const auto list = parts_of(pointer).first;
       for (const auto& [other, ignored] : body_) complete = complete && !other.starts_with(list);
@@ -430,6 +431,7 @@ class Space {
 
   Named query_, headers_, form_, body_, elements_;
   std::vector<const GraphqlTerms*> graphql_;
+  bool relates_ = false;                  // of fields that a rule compares no examples are made
   bool lists_ = false, objects_ = false;  // what the bodies are that rules look into
   std::set<std::uint64_t> sizes_;
   std::vector<const Schedule*> schedules_;

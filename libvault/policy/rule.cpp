@@ -114,9 +114,26 @@ Match match_size(const std::optional<std::uint64_t>& size, std::uint64_t most) {
   return *size <= most ? Match::yes : Match::no;
 }
 
+/// Values of two kinds have no relation that all readers agree about.
+Match match_relation(const Content& content, const Relation& relation) {
+  if (content.is_missing()) return Match::no;
+  if (!content.is_readable_json() || content.is_ambiguous(relation.left) || content.is_ambiguous(relation.right)) {
+    return Match::unknown;
+  }
+  const auto* left = content.scalar(relation.left);
+  const auto* right = content.scalar(relation.right);
+  if (left == nullptr || right == nullptr) return Match::no;
+  if (left->index() != right->index() || std::holds_alternative<std::monostate>(*left)) return Match::unknown;
+  if (relation.kind == Relation::Kind::equals) return *left == *right ? Match::yes : Match::no;
+  const auto* number = std::get_if<double>(left);
+  if (number == nullptr) return Match::unknown;
+  return *number <= std::get<double>(*right) ? Match::yes : Match::no;
+}
+
 Match match_contents(const Rule& rule, const Facts& facts) {
   Conjunction all;
-  const bool asks_for_fields = !rule.query.empty() || !rule.form.empty() || !rule.body.empty();
+  const bool asks_for_fields =
+      !rule.query.empty() || !rule.form.empty() || !rule.body.empty() || !rule.relations.empty();
   const auto query = asks_for_fields ? read_form(facts.query != nullptr ? *facts.query : "") : std::nullopt;
   const auto in_query = [&](std::string_view name) { return !query || has_alike(*query, name); };
   if (!rule.query.empty()) all.add(match_query(query, facts.content, rule.query));
@@ -132,6 +149,11 @@ Match match_contents(const Rule& rule, const Facts& facts) {
     all.add(content(first_member(pointer), [&, &p = pointer, &v = values](const Content& c) {
       return c.json(p, v, rule.effect == Effect::allow);
     }));
+  }
+  for (const auto& relation : rule.relations) {
+    for (const auto& place : {relation.left, relation.right}) {
+      all.add(content(first_member(place), [&](const Content& c) { return match_relation(c, relation); }));
+    }
   }
   if (!rule.graphql.empty()) all.add(match_graphql(facts, rule.graphql, rule.effect == Effect::allow));
   if (rule.max_body) all.add(match_size(facts.body_size, *rule.max_body));
@@ -234,11 +256,12 @@ Effect Rule::effect_on(const Facts& facts) const {
 Questions Rule::questions() const {
   Questions questions;
   for (const auto& [pointer, values] : body) questions.pointers.insert(pointer);
+  for (const auto& relation : relations) questions.pointers.insert({relation.left, relation.right});
   questions.graphql = !graphql.empty();
   questions.fields = !query.empty();
   // Who is asked is asked about all of it.
-  questions.body =
-      effect == Effect::approve || approve_when || !body.empty() || !form.empty() || !graphql.empty() || max_body;
+  questions.body = effect == Effect::approve || approve_when || !body.empty() || !relations.empty() || !form.empty() ||
+                   !graphql.empty() || max_body;
   return questions;
 }
 
@@ -252,6 +275,10 @@ std::string describe(const Rule& rule) {
   add_values(parts, "header", rule.headers);
   add_values(parts, "form", rule.form);
   add_values(parts, "body", rule.body);
+  for (const auto& [kind, left, right] : rule.relations) {
+    parts.push_back("body " + printable(left) + (kind == Relation::Kind::equals ? " equals " : " at most ") +
+                    printable(right));
+  }
   std::vector<std::string> operations;
   for (const auto operation : rule.graphql.kinds) operations.push_back(operation_name(operation));
   add_list(parts, "graphql", operations);

@@ -67,6 +67,15 @@ struct GraphqlTerms {
   bool operator==(const GraphqlTerms&) const = default;
 };
 
+/// Between two places of a JSON body (pointers), which must both be there.
+struct Relation {
+  enum class Kind { equals, at_most } kind = Kind::equals;
+  std::string left;
+  std::string right;
+
+  bool operator==(const Relation&) const = default;
+};
+
 struct Rule {
   Effect effect = Effect::allow;
   std::vector<std::string> methods;      // empty or "*": every method
@@ -77,6 +86,7 @@ struct Rule {
   std::map<std::string, Values> headers;
   std::map<std::string, Values> form;
   std::map<std::string, Values> body;  // by JSON pointer
+  std::vector<Relation> relations;
   GraphqlTerms graphql;
   std::optional<std::uint64_t> max_body;  // bytes
   std::optional<Schedule> hours;

@@ -75,6 +75,12 @@ Values read_values(StrictTable& outer, const toml::node& node) {
   return values;
 }
 
+/// { equals = "/b" }, { at_most = "/b" }: see read_relations().
+bool is_relation(const toml::node& node) {
+  const auto* terms = node.as_table();
+  return terms != nullptr && (terms->contains("equals") || terms->contains("at_most"));
+}
+
 std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key, bool (*valid)(std::string_view),
                                               const char* what) {
   std::map<std::string, Values> out;
@@ -84,9 +90,11 @@ std::map<std::string, Values> read_predicates(StrictTable& rule, const char* key
   for (const auto& [name, node] : *source) {
     if (!valid(name.str()))
       refuse_toml(rule.file(), name.source(), "not " + std::string(what) + ": " + printable(name.str()), rule.hint());
-    out[std::string(name.str())] = read_values(table, *table.node(name.str()));
+    const auto& values = *table.node(name.str());
+    if (!is_relation(values) || std::string_view(key) != "body")
+      out[std::string(name.str())] = read_values(table, values);
   }
-  if (out.empty()) rule.refuse(key, std::string(key) + " is empty");
+  if (source->empty()) rule.refuse(key, std::string(key) + " is empty");
   return out;
 }
 
@@ -117,6 +125,28 @@ std::string escaped_in_pointer(std::string_view name) {
     }
   }
   return out;
+}
+
+/// body = { "/a" = { equals = "/b" } }, or { at_most = "/b" }: taken out of what is read as values.
+void read_relations(StrictTable& rule, std::vector<Relation>& out) {
+  const auto* source = rule.table("body");
+  if (source == nullptr) return;
+  for (const auto& [name, node] : *source) {
+    if (!is_relation(node)) continue;
+    StrictTable table(*node.as_table(), rule.file(), rule.hint());
+    for (const auto& [key, kind] :
+         {std::pair("equals", Relation::Kind::equals), std::pair("at_most", Relation::Kind::at_most)}) {
+      if (!table.has(key)) continue;
+      const auto other = table.text(key, true);
+      for (const auto place : {name.str(), std::string_view(other)}) {
+        if (!is_pointer(place) || names_elements(std::string(place))) {
+          table.refuse(key, "not a JSON pointer to one place: " + printable(place));
+        }
+      }
+      out.push_back({kind, std::string(name.str()), other});
+    }
+    table.refuse_unknown();
+  }
 }
 
 /// These are ours to write: a token stands in one, the other is what `hosts` is about.
@@ -266,6 +296,7 @@ void read_contents(StrictTable& table, Rule& rule) {
   rule.query = read_predicates(table, "query", is_form_name, "a field");
   rule.headers = read_predicates(table, "headers", is_judged_header, "a header that rules can judge");
   rule.form = read_predicates(table, "form", is_form_name, "a field");
+  read_relations(table, rule.relations);
   rule.body = read_predicates(table, "body", is_pointer, "a JSON pointer such as /model");
   read_graphql(table, rule.graphql);
   read_mcp(table, rule);

@@ -1,6 +1,7 @@
 // Which requests tell two sets of rules apart: compared with trying them all.
 #include <random>
 
+#include "base/text.hpp"
 #include "catch.hpp"
 #include "policy/comparison.hpp"
 #include "policy/document.hpp"
@@ -274,7 +275,7 @@ TEST_CASE("what can be reached without a credential: hosts, ports, and what rule
 TEST_CASE("random policies: a comparison finds a widening wherever trying everything finds one") {
   std::mt19937 random(42);
   const auto pick = [&](const std::vector<std::string>& list) { return list[random() % list.size()]; };
-  const std::vector<std::string> patterns{"/a", "/b", "/a/*", "/a/**", "/**", "/a*", "/*/b", "/ab"};
+  const std::vector<std::string> patterns{"/a", "/b", "/a/*", "/a/**", "/**", "/a*", "/*/b", "/ab", "/**/b"};
   const std::vector<std::string> bodies{"",
                                         "",
                                         "body={'/m'=['x']}",
@@ -341,4 +342,65 @@ TEST_CASE("random policies: a comparison finds a widening wherever trying everyt
     for (const auto& difference : refuted.widened) REQUIRE(judge(after, difference.example) != Effect::deny);
   }
   CHECK(wider > 100);
+}
+
+TEST_CASE("lists: every selection of elements that rules tell apart is tried") {
+  std::mt19937 random(7);
+  const auto pick = [&](const std::vector<std::string>& list) { return list[random() % list.size()]; };
+  const std::vector<std::string> bodies{"",
+                                        "body={'/l/*/t'=['x']}",
+                                        "body={'/l/*/t'=['y']}",
+                                        "body={'/l/*/t'=['x','y']}",
+                                        "body={'/l/*/t'=['y','z']}",
+                                        "body={'/l/*/t'={values=['x'],optional=true}}"};
+  const std::vector<std::string> effects{"allow", "allow", "approve", "deny"};
+  const auto make = [&] {
+    std::string text;
+    for (auto count = 1 + random() % 3; count > 0; --count)
+      text += rule("effect='" + pick(effects) + "'\n" + pick(bodies));
+    return rules(text);
+  };
+  std::vector<Example> everything;
+  const std::vector<std::string> elements{R"({"t":"x"})", R"({"t":"y"})", R"({"t":"z"})",
+                                          R"({"t":"w"})", R"({"t":1})",   "{}"};
+  for (std::size_t selection = 0; selection < std::size_t{1} << elements.size(); ++selection) {
+    std::vector<std::string> chosen;
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+      if ((selection >> i & 1) != 0) chosen.push_back(elements[i]);
+    }
+    for (const std::string& body : {R"({"l":[)" + join(chosen, ",") + "]}", std::string("{}")}) {
+      Example example;
+      example.method = "POST";
+      example.path = "/";
+      example.body = body;
+      example.body_size = body.size();
+      example.fields.add("Content-Type", "application/json");
+      everything.push_back(std::move(example));
+    }
+  }
+  int wider = 0;
+  for (int round = 0; round < 200; ++round) {
+    const auto before = make();
+    const auto after = make();
+    const auto found = widenings(before, after, Place{"c", "h"});
+    CHECK(found.complete);
+    const bool really = std::any_of(everything.begin(), everything.end(), [&](const Example& example) {
+      return judge(after, example) < judge(before, example);
+    });
+    if (really) REQUIRE_FALSE(found.widened.empty());
+    for (const auto& difference : found.widened) REQUIRE(judge(after, difference.example) == difference.after);
+    wider += really;
+  }
+  CHECK(wider > 50);
+  // Where it is not everything, that is said.
+  const auto complete = [&](const std::string& body) {
+    const auto one = rules(rule("effect='allow'\n" + body));
+    return widenings(one, one, Place{"c", "h"}).complete;
+  };
+  CHECK(complete("body={'/l/*/t'=['x']}"));
+  CHECK_FALSE(complete("body={'/l/*/t'=['x'],'/l/*/u'=['y']}"));
+  CHECK_FALSE(complete("body={'/l/*/t'=['x'],'/l/0/u'=['y']}"));
+  CHECK_FALSE(complete("body={'/l/*/m/*/t'=['x']}"));
+  CHECK_FALSE(complete("body={'/a'={equals='/b'}}"));
+  CHECK_FALSE(complete("graphql={fields=['a']}"));
 }

@@ -406,6 +406,33 @@ TEST_CASE("elements of lists: all for what is allowed, one is enough for what is
   CHECK(json_matches(optional, R"({"tools":[{"name":"x"}]})"));
 }
 
+TEST_CASE("two places of a body are compared") {
+  const std::string same = "body = { '/from/owner' = { equals = '/to/owner' } }\n";
+  const std::string less = "body = { '/amount' = { at_most = '/limit' }, '/currency' = ['EUR'] }\n";
+  struct Case {
+    const std::string& rule;
+    const char* body;
+    bool allowed;
+    bool denied;
+  };
+  for (const auto& one : std::vector<Case>{{same, R"({"from":{"owner":"a"},"to":{"owner":"a"}})", true, true},
+                                           {same, R"({"from":{"owner":"a"},"to":{"owner":"b"}})", false, false},
+                                           {same, R"({"from":{"owner":1},"to":{"owner":1.0}})", true, true},
+                                           {same, R"({"from":{"owner":1},"to":{"owner":"1"}})", false, true},
+                                           {same, R"({"from":{"owner":null},"to":{"owner":null}})", false, true},
+                                           {same, R"({"from":{"owner":"a"}})", false, false},
+                                           {same, R"({"from":{"owner":"a"},"To":{"owner":"a"}})", false, true},
+                                           {same, R"({"from":{"owner":"a"},"to":"a"})", false, true},
+                                           {less, R"({"amount":5,"limit":5,"currency":"EUR"})", true, true},
+                                           {less, R"({"amount":6,"limit":5,"currency":"EUR"})", false, false},
+                                           {less, R"({"amount":"5","limit":"6","currency":"EUR"})", false, true},
+                                           {less, R"({"amount":5,"limit":5,"currency":"USD"})", false, false}}) {
+    INFO(one.body);
+    CHECK(json_matches(kAllow + one.rule, one.body) == one.allowed);
+    CHECK(json_matches(kDeny + one.rule, one.body) == one.denied);
+  }
+}
+
 TEST_CASE("MCP: methods, tools and arguments") {
   const std::string tools = kAllow + std::string("mcp = { tools = ['read_*'], arguments = { 'a/b' = ['x*'] } }\n");
   const auto call = [](const std::string& tool, const std::string& arguments) {
