@@ -118,9 +118,6 @@ Verdict judge_credential(const AskedRequest& asked, const Candidate& candidate, 
   auto other = judge_path(http::with_slashes(std::string(facts.path)));
   if (!other.rule.empty() && other.effect > verdict.effect) verdict = other;
   if (verdict.effect == Effect::deny || agent == nullptr) return verdict;
-  if (verdict.effect == Effect::approve && agent->isolation == "off") {
-    return {Effect::deny, "at isolation off nobody can be asked: " + verdict.reason, verdict.rule};
-  }
   if (auto reason = never_in_budget(asked, facts.path, *agent, candidate)) return {Effect::deny, *reason};
   return verdict;
 }
@@ -144,10 +141,13 @@ Verdict judge_egress(const AskedRequest& asked, const Url& url, const policy::Ag
 
 }  // namespace
 
-Verdict judge(const AskedRequest& asked, const policy::AgentPolicy* agent, const std::vector<Candidate>& candidates,
+Verdict judge(const AskedRequest& request, const policy::AgentPolicy* agent, const std::vector<Candidate>& candidates,
               const policy::History& history) {
-  const auto url = parse_url(asked.url);
+  AskedRequest asked = request;
+  http::remove_hop_by_hop(asked.fields);
+  auto url = parse_url(asked.url);
   const auto* candidate = choose(asked.credential, url, candidates);
+  if (candidate == nullptr && url.tls) url.target = "/";  // which nobody sees
   const auto parsed = http::parse_target(url.target, candidate != nullptr && candidate->binding.opaque_slashes);
   if (const auto* bad = std::get_if<http::BadTarget>(&parsed)) {
     return {Effect::deny, "the broker refuses this path: " + bad->reason, "",
@@ -165,6 +165,10 @@ Verdict judge(const AskedRequest& asked, const policy::AgentPolicy* agent, const
   facts.history = history;
   auto verdict =
       candidate != nullptr ? judge_credential(asked, *candidate, agent, facts) : judge_egress(asked, url, agent, facts);
+  if (verdict.effect == Effect::approve && agent != nullptr && agent->isolation == "off") {
+    verdict.effect = Effect::deny;
+    verdict.reason = "at isolation off nobody can be asked: " + verdict.reason;
+  }
   if (candidate != nullptr) verdict.credential = candidate->name;
   if (verdict.judged.empty()) verdict.judged = asked.method + " " + url.host.host + target.text();
   return verdict;

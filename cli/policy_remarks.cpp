@@ -62,6 +62,9 @@ class Remarks {
       add(rule_at(rule) + ": the path " + printable(pattern.text()) +
           " is no regular expression: * is any run of characters in one segment, ** at the end the rest");
     }
+    if (rule.effect == Effect::allow && !rule.graphql.names.empty() && rule.graphql.fields.empty()) {
+      add(rule_at(rule) + ": whoever sends a GraphQL request chooses the names of its operations: give fields, too");
+    }
     for (const auto& name : rule.credentials) {
       const auto found = services_.find(name);
       if (rule.hosts.empty() || found == services_.end() || found->second.provider.empty()) continue;

@@ -34,11 +34,14 @@ class Collector final : public http::JsonWalker {
  public:
   Collector(const std::set<std::string>& pointers, Found found) : found_(found) {
     for (const auto& pointer : pointers) {
-      Wanted wanted{pointer, segments_of(pointer), {}, 0, nullptr};
-      for (const auto& segment : wanted.segments) wanted.folded.push_back(http::folded_key(segment));
-      const auto last = std::find(wanted.segments.rbegin(), wanted.segments.rend(), kEvery);
-      wanted.element = static_cast<std::size_t>(wanted.segments.rend() - last);
-      if (wanted.element > 0) wanted.elements = &found_.elements[pointer];
+      Wanted wanted;
+      wanted.pointer = pointer;
+      wanted.segments = segments_of(pointer);
+      for (std::size_t i = 0; i < wanted.segments.size(); ++i) {
+        wanted.folded.push_back(http::folded_key(wanted.segments[i]));
+        if (wanted.segments[i] == kEvery) wanted.lists.push_back(i);
+      }
+      if (!wanted.lists.empty()) wanted.elements = &found_.elements[pointer];
       wanted_.push_back(std::move(wanted));
     }
   }
@@ -48,8 +51,9 @@ class Collector final : public http::JsonWalker {
     std::string pointer;
     std::vector<std::string> segments;
     std::vector<std::string> folded;
-    std::size_t element;  // how deep the elements lie; 0: none are asked for
-    Elements* elements;
+    std::vector<std::size_t> lists;  // how deep those lie whose elements are asked for
+    Elements* elements = nullptr;
+    bool ambiguous = false;
   };
 
   bool on_text(const std::string& text) override { return note(text, false, false); }
@@ -60,8 +64,8 @@ class Collector final : public http::JsonWalker {
 
   bool note(const Scalar& value, bool is_container, bool is_object) {
     const auto depth = levels().size();
-    for (const auto& wanted : wanted_) {
-      if (depth > wanted.segments.size()) continue;
+    for (auto& wanted : wanted_) {
+      if (wanted.ambiguous || depth > wanted.segments.size()) continue;
       bool same = true;
       bool alike = true;
       for (std::size_t i = 0; i < depth && alike; ++i) {
@@ -70,37 +74,44 @@ class Collector final : public http::JsonWalker {
         alike = is_element || levels()[i].folded == wanted.folded[i];
       }
       if (!alike) continue;
-      if (same && wanted.elements != nullptr) note_element(wanted, depth, is_container && !is_object);
+      if (same && wanted.elements != nullptr) note_elements(wanted, depth, is_container && !is_object);
       if (depth < wanted.segments.size()) {
         // On the way there stands something else than what has such members: some readers look into it all the same.
         const bool leads_on = is_container && is_object != is_number(wanted.segments[depth]);
-        if (!leads_on) found_.ambiguous.insert(wanted.pointer);
+        if (!leads_on) forget(wanted);
       } else if (!same) {
-        found_.ambiguous.insert(wanted.pointer);
-      } else if (wanted.elements != nullptr) {
-        if (!is_full(wanted)) wanted.elements->values[place_of(wanted)] = value;
-      } else {
+        forget(wanted);
+      } else if (wanted.elements == nullptr) {
         found_.scalars.insert_or_assign(wanted.pointer, value);
+      } else if (!wanted.ambiguous) {
+        wanted.elements->values[place_of(wanted, wanted.lists.size())] = value;
       }
     }
     return true;
   }
 
-  void note_element(const Wanted& wanted, std::size_t depth, bool is_list) {
-    if (depth + 1 == wanted.element && is_list) wanted.elements->is_there = true;
-    if (depth != wanted.element) return;
-    if (is_full(wanted)) {
-      found_.ambiguous.insert(wanted.pointer);
-    } else {
-      wanted.elements->values.try_emplace(place_of(wanted));
+  /// An element stands for itself until a list in it is found, whose elements then stand for it.
+  void note_elements(Wanted& wanted, std::size_t depth, bool is_list) {
+    auto& values = wanted.elements->values;
+    for (std::size_t i = 0; i < wanted.lists.size(); ++i) {
+      if (depth == wanted.lists[i] && is_list) {
+        if (i == 0) wanted.elements->is_there = true;
+        if (i > 0) values.erase(place_of(wanted, i));
+      }
+      if (depth == wanted.lists[i] + 1) {
+        if (values.size() >= kMostElements) return forget(wanted);
+        values.try_emplace(place_of(wanted, i + 1));
+      }
     }
   }
-  static bool is_full(const Wanted& wanted) { return wanted.elements->values.size() > kMostElements; }
-  std::string place_of(const Wanted& wanted) const {
+  void forget(Wanted& wanted) {
+    wanted.ambiguous = true;
+    found_.ambiguous.insert(wanted.pointer);
+  }
+  /// "3/0/" of the fourth element, and the first in it.
+  std::string place_of(const Wanted& wanted, std::size_t lists) const {
     std::string place;
-    for (std::size_t i = 0; i < wanted.element; ++i) {
-      if (wanted.segments[i] == kEvery) place += levels()[i].name + "/";
-    }
+    for (std::size_t i = 0; i < lists; ++i) place += levels()[wanted.lists[i]].name + "/";
     return place;
   }
 
@@ -114,7 +125,7 @@ class Collector final : public http::JsonWalker {
 class GraphqlCollector final : public http::JsonWalker {
  public:
   std::optional<GraphqlRequest> result() const {
-    return understood_ && documents_ == requests_ ? std::optional(request_) : std::nullopt;
+    return understood_ && requests_ > 0 && documents_ == requests_ ? std::optional(request_) : std::nullopt;
   }
 
  private:
@@ -238,6 +249,7 @@ Content::Content(const http::Fields& fields, const std::string* body, const Ques
 }
 
 void Content::read_json(const std::string& body, const Questions& questions) {
+  asked_ = questions.pointers;
   Collector collector(questions.pointers, {scalars_, elements_, ambiguous_});
   if (!http::walk_json(body, collector)) return;
   form_ = Form::json;
@@ -262,7 +274,7 @@ const Scalar* Content::scalar(const std::string& pointer) const {
 
 Match Content::json(const std::string& pointer, const Values& values, bool every) const {
   if (form_ == Form::none) return values.match_missing();
-  if (form_ != Form::json || ambiguous_.contains(pointer)) return Match::unknown;
+  if (form_ != Form::json || ambiguous_.contains(pointer) || !asked_.contains(pointer)) return Match::unknown;
   if (const auto list = elements_.find(pointer); list != elements_.end()) return match(list->second, values, every);
   const auto found = scalars_.find(pointer);
   return found == scalars_.end() ? values.match_missing() : values.match(found->second);

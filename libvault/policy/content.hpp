@@ -24,9 +24,9 @@ struct Questions {
   void add(const Questions& other);
 };
 
-/// What stands in the elements of a list, by their places; nullopt in one that does not have it.
+/// What stands in the elements of a list, by their places; nullopt in one that does not have it, or the next list.
 struct Elements {
-  bool is_there = false;  // the list
+  bool is_there = false;  // the first list
   std::map<std::string, std::optional<Scalar>> values;
 };
 
@@ -41,7 +41,9 @@ class Content {
   Match json(const std::string& pointer, const Values& values, bool every = true) const;
   /// What stands there: nothing when it is missing, or cannot be told.
   const Scalar* scalar(const std::string& pointer) const;
-  bool is_ambiguous(const std::string& pointer) const { return ambiguous_.contains(pointer); }
+  bool is_ambiguous(const std::string& pointer) const {
+    return ambiguous_.contains(pointer) || !asked_.contains(pointer);
+  }
   bool is_readable_json() const { return form_ == Form::json; }
   /// Whether some server may find a method in a field of it ("_method"), as Rack does in every form.
   bool may_name_method() const { return may_name_method_; }
@@ -60,6 +62,7 @@ class Content {
 
   Form form_ = Form::none;
   bool may_name_method_ = false;
+  std::set<std::string> asked_;  // pointers
   std::map<std::string, Scalar> scalars_;
   std::map<std::string, Elements> elements_;  // of pointers with a "*"
   std::set<std::string> ambiguous_;           // pointers

@@ -1,5 +1,6 @@
 #include "policy/graphql.hpp"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -61,13 +62,17 @@ class Lexer {
     return take(size);
   }
 
-  /// White space, commas, comments, and the mark of UTF-8 at the start.
+  /// White space, commas, comments.
   void skip_ignored() {
     while (!rest_.empty()) {
       const char c = rest_.front();
       if (c == '#') {
-        const auto end = rest_.find_first_of("\n\r");
-        rest_ = end == std::string_view::npos ? std::string_view() : rest_.substr(end);
+        const auto end = std::min(rest_.find_first_of("\n\r"), rest_.size());
+        // Separators of lines and paragraphs, NEL: some readers end it there.
+        for (const char* other : {"\xe2\x80\xa8", "\xe2\x80\xa9", "\xc2\x85"}) {
+          bad_ = bad_ || rest_.substr(0, end).find(other) != std::string_view::npos;
+        }
+        rest_.remove_prefix(end);
       } else if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',') {
         rest_.remove_prefix(1);
       } else {

@@ -78,7 +78,10 @@ bool is_index(const std::string& segment) {
 
 /// The list's own pointer, and what is looked at in its elements: "/tools" and "/type" of "/tools/*/type".
 std::pair<std::string, std::string> parts_of(const std::string& pointer) {
-  const auto star = pointer.find(kStep);
+  std::size_t star = pointer.find(kStep);
+  while (star + kStep.size() < pointer.size() && pointer[star + kStep.size()] != '/') {
+    star = pointer.find(kStep, star + 1);
+  }
   return {pointer.substr(0, star), pointer.substr(star + kStep.size())};
 }
 
@@ -127,6 +130,35 @@ std::string json_text(const Draft& draft, bool& complete) {
 
 constexpr const char* kContentType = "content-type";
 
+/// What a body takes at least that is judged as this one: the example may write numbers and documents in more bytes
+/// than need be.
+std::uint64_t least_size(const Draft& draft) {
+  constexpr std::uint64_t braces = 2;
+  constexpr std::uint64_t quotes_and_colon = 3;
+  constexpr std::uint64_t least_document = 3;  // "{a}"
+  const auto value_size = [](const Choice& choice, bool is_json) -> std::uint64_t {
+    if (choice.kind == Choice::Kind::text) return choice.text.size() + (is_json ? 2 : 0);
+    return choice.kind == Choice::Kind::odd && is_json ? 2 : 1;
+  };
+  std::uint64_t size = 0;
+  if (draft.body == Draft::Body::json) {
+    size = braces + (draft.document ? least_document : 0);
+    for (const auto& [pointer, choice] : draft.fields) {
+      if (choice.kind == Choice::Kind::missing) continue;
+      const auto key = Json::json_pointer(pointer).back();
+      size += value_size(choice, true) + (is_index(key) ? 0 : key.size() + quotes_and_colon);
+    }
+  } else if (draft.body == Draft::Body::form) {
+    for (const auto& [name, choice] : draft.form) {
+      if (choice.kind != Choice::Kind::missing) size += name.size() + 1;
+      if (choice.kind == Choice::Kind::text) size += choice.text.size();
+    }
+  } else if (draft.body == Draft::Body::graphql) {
+    size = least_document;
+  }
+  return size;
+}
+
 /// Nothing where the draft is of no request: its size is smaller than its content.
 std::optional<Example> example_of(const std::string& method, const std::string& path, const Draft& draft,
                                   bool& complete) {
@@ -158,7 +190,10 @@ std::optional<Example> example_of(const std::string& method, const std::string& 
   example.history = draft.history;
   if (!example.body) return example;
   const std::uint64_t needed = example.body->size();
-  if (draft.size && *draft.size < needed && !draft.or_more) return std::nullopt;
+  if (draft.size && *draft.size < needed && !draft.or_more) {
+    if (*draft.size >= least_size(draft)) complete = false;
+    return std::nullopt;
+  }
   example.body_size = std::max(draft.size.value_or(0), needed);
   return example;
 }

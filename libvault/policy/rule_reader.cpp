@@ -158,6 +158,11 @@ bool is_form_name(std::string_view text) {
   return !text.empty();
 }
 
+/// A member of an object to everybody who reads a pointer.
+bool is_argument(std::string_view text) {
+  return !text.empty() && text != "-" && text != "*" && !parse_unsigned(text);
+}
+
 std::optional<Schedule> read_schedule(StrictTable& table) {
   const auto hours = table.text("hours", false);
   const auto days = table.texts("days");
@@ -286,7 +291,8 @@ void read_mcp(StrictTable& rule, Rule& out) {
   if (!calls && !table.has("methods")) rule.refuse("mcp", "it says nothing: give methods, tools or arguments");
   add(method, texts(calls ? std::vector<std::string>{"tools/call"} : table.texts("methods")));
   if (table.has("tools")) add(tool, texts(table.texts("tools")));
-  for (auto& [name, values] : read_predicates(table, "arguments", is_form_name, "an argument")) {
+  for (auto& [name, values] :
+       read_predicates(table, "arguments", is_argument, "a name of an argument that rules can judge")) {
     add(arguments + ("/" + escaped_in_pointer(name)), std::move(values));
   }
   table.refuse_unknown();

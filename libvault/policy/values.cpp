@@ -27,7 +27,8 @@ Match match_number(const Values& values, double number) {
 }
 
 Match match_string(const Values& values, std::string_view text) {
-  if (values.texts.empty()) return Match::unknown;
+  // Some readers end a text at NUL.
+  if (values.texts.empty() || text.find('\0') != std::string_view::npos) return Match::unknown;
   return as_match(std::any_of(values.texts.begin(), values.texts.end(),
                               [&](const auto& pattern) { return glob_matches(pattern, text); }));
 }
@@ -71,7 +72,7 @@ Match Values::match_text(std::string_view text) const {
     const auto number = plain_number(text);
     return number ? match_number(*this, *number) : Match::unknown;
   }
-  return texts.empty() ? Match::unknown : Match::no;
+  return texts.empty() || text.find('\0') != std::string_view::npos ? Match::unknown : Match::no;
 }
 
 std::string describe(const Values& values) {

@@ -259,6 +259,10 @@ hosts = ["a.example", "b.example"]
         self.assertIn("price of other is not known", explain("budget = { usd_per_day = 5 }\n", call.replace("gpt-5-mini", "other"))[1])
         asks = 'isolation = "off"\n[[agents.default.rules]]\neffect = "approve"\n'
         self.assertIn("at isolation off nobody can be asked", explain(asks, call)[1])
+        self.trust('version = 1\n[agents.default]\nisolation = "off"\negress = ["a.example"]\n[[agents.default.rules]]\neffect = "approve"\nhosts = ["a.example"]\n')
+        # Of a tunnel nobody sees the path.
+        told = json.loads(self.in_project("--json", "policy", "explain", "GET", "https://a.example/a//b").out)
+        self.assertEqual((told["judged"], told["reason"].split(":")[0]), ("CONNECT a.example:443", "at isolation off nobody can be asked"))
         # What the body is called is said once.
         told = explain('[[agents.default.rules]]\neffect = "allow"\nbody = { "/model" = ["*"] }\n', call, "--header", "Content-Type: application/json")
         self.assertEqual(told[0], 0)
@@ -313,6 +317,10 @@ expect = "allow"
                      "line 25: there is no credential named no", "line 29: the file names no agent nobody",
                      "line 33: POST https://api.openai.com/v1/responses: expected allow, and it is deny (no rule matches)"):
             self.assertIn(line, done.err)
+        # What is not forwarded is not judged.
+        hop = 'version = 1\n[[agents.default.rules]]\neffect = "allow"\ncredential = "openai"\nheaders = { x-role = ["reader"] }\n[[tests]]\nrequest = "GET https://api.openai.com/v1/x"\nheaders = { X-Role = "reader"%s }\nexpect = "%s"\n'
+        self.ok(self.v.run("policy", "check", self.write(hop % ("", "allow"))))
+        self.ok(self.v.run("policy", "check", self.write(hop % (', Connection = "x-role"', "deny"))))
         for bad in ('request = "GET"\nexpect = "deny"', 'request = "G@T https://x/"\nexpect = "deny"', 'request = "GET https://x/"', 'request = "GET https://x/"\nexpect = "no"',
                     'request = "GET https://x/"\nexpect = "deny"\nunknown = 1', 'request = "GET https://x/"\nexpect = "deny"\nheaders = { a = 1 }'):
             self.refused(self.v.run("policy", "check", self.write("version = 1\n[[tests]]\n" + bad)), 2, "agentvault.toml:")

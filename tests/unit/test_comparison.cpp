@@ -403,4 +403,9 @@ TEST_CASE("lists: every selection of elements that rules tell apart is tried") {
   CHECK_FALSE(complete("body={'/l/*/m/*/t'=['x']}"));
   CHECK_FALSE(complete("body={'/a'={equals='/b'}}"));
   CHECK_FALSE(complete("graphql={fields=['a']}"));
+  // An example may be longer than a request has to be.
+  CHECK_FALSE(complete("graphql=['query']\nmax_body=13"));
+  CHECK_FALSE(complete("body={'/n'={min=100000001}}\nmax_body=10"));
+  CHECK(complete("body={'/n'={min=100000001}}\nmax_body=6"));
+  CHECK(complete("body={'/*foo/*'=['a']}"));
 }

@@ -321,7 +321,10 @@ TEST_CASE("GraphQL: which kinds of operations stand in a document") {
                           "{ ...F } fragment F on T { a } fragment F on T { b }",
                           "{ a @ }",
                           "{ 1 }",
-                          "query A B { a }"}) {
+                          "query A B { a }",
+                          "{ a # \xe2\x80\xa8 b\n}",
+                          "{ a # \xe2\x80\xa9 b\n}",
+                          "{ a # \xc2\x85 b\n}"}) {
     INFO(bad);
     CHECK_FALSE(graphql_operations(bad));
   }
@@ -354,6 +357,8 @@ TEST_CASE("GraphQL: names of operations, and the fields that stand first") {
   const std::string deny = kDeny + std::string("graphql = { fields = ['delete*'] }\n");
   CHECK(json_matches(deny, one("mutation { x: createIssue y: deleteIssue }")));
   CHECK(json_matches(deny, one("mutation {")));
+  CHECK(json_matches(deny, "[]"));
+  CHECK(json_matches(deny, "1"));
   CHECK_FALSE(json_matches(deny, one("mutation { deleted: createIssue }")));
   CHECK_FALSE(json_matches(deny, one("{ repository { deleteIssue } }")));
   const std::string named = kAllow + std::string("graphql = { operations = ['Get*'] }\n");
@@ -389,14 +394,23 @@ TEST_CASE("elements of lists: all for what is allowed, one is enough for what is
     CHECK(json_matches(allow, one.body) == one.allowed);
     CHECK(json_matches(deny, one.body) == one.denied);
   }
-  std::string many = R"({"tools":[{"type":"function"})";
-  for (int i = 0; i < 10'001; ++i) many += R"(,{"type":"function"})";
-  CHECK_FALSE(json_matches(allow, many + "]}"));
-  CHECK(json_matches(deny, many + "]}"));
+  // The one that decides stands last, and behind that nothing is looked at any more.
+  for (const int more : {9'998, 9'999, 10'000}) {
+    std::string many = R"({"tools":[{"type":"function"})";
+    for (int i = 1; i < more; ++i) many += R"(,{"type":"function"})";
+    CHECK(json_matches(allow, many + "]}"));
+    CHECK(json_matches(deny, many + R"(,{"type":"web_search"}]})"));
+    CHECK_FALSE(json_matches(allow, many + R"(,{"type":"web_search"}]})"));
+  }
 
   const std::string deep = kDeny + std::string("[agents.a.rules.body]\n'/messages/*/content/*/type' = ['image']\n");
   CHECK(json_matches(deep, R"({"messages":[{"content":[]},{"content":[{"type":"text"},{"type":"image"}]}]})"));
   CHECK_FALSE(json_matches(deep, R"({"messages":[{"content":[{"type":"text"}]},{"role":"x"}]})"));
+  const std::string inner = kAllow + std::string("[agents.a.rules.body]\n'/a/*/b/*' = ['good']\n");
+  CHECK(json_matches(inner, R"({"a":[{"b":["good"]},{"b":[]}]})"));
+  CHECK(json_matches(inner, R"({"a":[]})"));
+  CHECK_FALSE(json_matches(inner, R"({"a":[{"b":["good"]},{}]})"));
+  CHECK_FALSE(json_matches(inner, R"({"a":[{"b":["good"]},{"b":"good"}]})"));
   const std::string plain = kAllow + std::string("[agents.a.rules.body]\n'/stop/*' = ['a*']\n");
   CHECK(json_matches(plain, R"({"stop":["a","ab"]})"));
   CHECK_FALSE(json_matches(plain, R"({"stop":["a","b"]})"));
@@ -433,6 +447,23 @@ TEST_CASE("two places of a body are compared") {
   }
 }
 
+TEST_CASE("what nobody has asked about is not known to be missing") {
+  // Whoever asks by the method does not ask for what rules about the method that it may mean look at.
+  http::Fields fields;
+  fields.add("Content-Type", "application/json");
+  const std::string body = R"({"model":"m","force":true})";
+  Questions questions;
+  questions.body = true;
+  questions.pointers = {"/model"};
+  const Content content(fields, &body, questions);
+  Values values;
+  values.flags = {true};
+  CHECK(content.json("/force", values) == Match::unknown);
+  CHECK(content.json("/force/*", values) == Match::unknown);
+  CHECK(content.json("/model", values) == Match::unknown);  // a text
+  CHECK(Content().json("/force", values) == Match::no);
+}
+
 TEST_CASE("MCP: methods, tools and arguments") {
   const std::string tools = kAllow + std::string("mcp = { tools = ['read_*'], arguments = { 'a/b' = ['x*'] } }\n");
   const auto call = [](const std::string& tool, const std::string& arguments) {
@@ -451,6 +482,7 @@ TEST_CASE("MCP: methods, tools and arguments") {
   CHECK(json_matches(deny, call("delete_file", "{}")));
   CHECK(json_matches(deny, "[" + call("read_file", "{}") + "]"));
   CHECK_FALSE(json_matches(deny, call("read_file", "{}")));
+  CHECK(json_matches(deny, call("read_file\\u0000", "{}")));
 }
 
 TEST_CASE("GraphQL in a request: batches, hashes and queries in the URL") {
