@@ -92,6 +92,18 @@ std::size_t Admission::wanted_body(const Request& request) const {
   return asked ? kMaxJudgedBody : 0;
 }
 
+bool Admission::is_agents_own(const Request& request) const {
+  if (interception_) return interception_->token->delegations().empty();
+  const auto is_own = [&](const std::string& text) {
+    const auto token = context_.session.verify(text);
+    return token && token->delegations().empty();
+  };
+  return std::any_of(request.head.fields.list().begin(), request.head.fields.list().end(), [&](const auto& field) {
+    const auto tokens = tokens_of_authorization(field.value).tokens;
+    return is_own(field.value) || std::any_of(tokens.begin(), tokens.end(), is_own);
+  });
+}
+
 Judgement Admission::decide_connect(Request& request) {
   if (auto refusal = authenticate_proxy(context_.session, implied_, request)) return {"", std::move(refusal)};
   proxy_token_ = request.token;

@@ -121,7 +121,7 @@ class Broker::Server {
                  Approvals(reactor),
                  Shares(most_connections() / kSubAgentsPart),
                  {},
-                 0,
+                 {},
                  {}},
         implied_(session.verify(token::encode(options.implied_token))),
         guests_(options.entrances.guests),

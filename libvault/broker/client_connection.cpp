@@ -15,7 +15,6 @@ constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
 constexpr std::size_t kMaxBuffered = 256 * 1024;
-constexpr std::size_t kMostCollected = std::size_t{32} << 20;  // by all connections together
 constexpr char kTlsHandshake = 0x16;                           // first byte of a TLS connection (RFC 8446, section 5.1)
 constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
 
@@ -32,6 +31,7 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, Toke
       admission_(context, std::move(implied)),
       stream_(std::make_unique<net::Stream>(context.reactor, std::move(socket), *this)),
       gone_(std::move(gone)),
+      room_(context.body_room),
       diverted_(diverted_to.has_value()),
       timer_(context.reactor) {
   arm_timer();
@@ -46,7 +46,6 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, Toke
 }
 
 ClientConnection::~ClientConnection() {
-  context_.collected -= collected_;
   if (question_) context_.approvals.withdraw(*question_);
   stream_->detach();
 }
@@ -213,8 +212,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   continue_expected_ = head.fields.lists("expect", "100-continue") && !body_.done() && !is_http10_;
   keep_alive_ = head.keep_alive();
 
-  context_.collected -= collected_;
-  collected_ = 0;
+  room_.give_back();
   request_ = Request();
   request_.number = context_.session.next_request();
   request_.head = std::move(head);
@@ -229,6 +227,7 @@ void ClientConnection::begin_request(http::RequestHead head) {
   if (most_collected_ == 0 || (too_large && may_be_unseen)) return admit(std::nullopt);
   state_ = State::collecting;
   request_.collected = true;
+  room_.begin(admission_.is_agents_own(request_));
   arm_timer();
   if (continue_expected_) send("HTTP/1.1 100 Continue\r\n\r\n");
   continue_expected_ = false;
@@ -246,13 +245,13 @@ std::optional<Refusal> ClientConnection::judge_body_so_far() const {
 
 bool ClientConnection::collect_body() {
   const ByteView rest = as_bytes(std::string_view(in_).substr(used_));
-  used_ += body_.feed(rest, [this](ByteView part) {
+  bool is_room = true;
+  used_ += body_.feed(rest, [&](ByteView part) {
     if (request_.body.size() > most_collected_) return;
     request_.body += as_text(part);
-    collected_ += part.size();
-    context_.collected += part.size();
+    is_room = room_.take(part.size()) && is_room;
   });
-  if (context_.collected > kMostCollected) {
+  if (!is_room) {
     admit(Refusal{503, "too_many_bodies", "too many bodies that must be read first are on their way", "try again"});
     return false;
   }
@@ -406,8 +405,7 @@ void ClientConnection::refuse(const Refusal& refusal, bool keep_alive) {
 }
 
 void ClientConnection::next_request(bool keep_alive) {
-  context_.collected -= collected_;
-  collected_ = 0;
+  room_.give_back();
   if (!keep_alive) return close_after_sending();
   state_ = State::head;
   arm_timer();

@@ -93,7 +93,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::size_t used_ = 0;  // of in_
   http::BodyDecoder body_{http::Framing{}};
   Request request_;            // while it is judged
-  std::size_t collected_ = 0;  // bytes of its body that were read before
+  BodyRoom::Share room_;
   std::size_t most_collected_ = 0;
   std::optional<std::string> question_;  // what a person is asked
   std::unique_ptr<Exchange> exchange_;

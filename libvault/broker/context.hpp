@@ -5,6 +5,7 @@
 #include <string>
 
 #include "broker/approvals.hpp"
+#include "broker/body_room.hpp"
 #include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
 #include "broker/shares.hpp"
@@ -26,7 +27,7 @@ struct BrokerContext {
   Approvals approvals;
   Shares shares;
   std::string authority;                // "127.0.0.1:PORT"
-  std::size_t collected = 0;            // bytes of bodies that were read before their requests were judged
+  BodyRoom body_room;
   std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate
 };
 

@@ -471,6 +471,31 @@ body   = { "/a" = ["x"] }
             idle.append(connection)
         self.assert_allowed(s, "/x", method="POST", body=b"{}", headers=kind)
 
+    def test_sub_agents_leave_their_parent_room_for_bodies(self):
+        self.trust("""
+version = 1
+[[agents.default.rules]]
+effect = "allow"
+[[agents.default.rules]]
+effect = "deny"
+body   = { "/a" = ["x"] }
+""")
+        s = self.session_in(self.project)
+        kind = [("Content-Type", "application/json")]
+        narrow = self.ok(self.v.run("token", "attenuate", s.token)).out.strip()
+        def hold(token):
+            """A body that stops before its end."""
+            connection = s.connect()
+            self.addCleanup(connection.close)
+            connection.sendall((f"POST /api/x HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nAuthorization: Bearer {token}\r\n"
+                                f"Content-Type: application/json\r\nContent-Length: {(15 << 20) + 1}\r\n\r\n").encode() + b" " * (15 << 20))
+            return connection
+        hold(narrow)
+        # The second one is too much.
+        self.assertIn(b" 503 ", hold(narrow).recv(65536).split(b"\r\n")[0])
+        hold("agv_nobody")
+        self.assert_allowed(s, "/x", method="POST", body=b"{}" + b" " * (10 << 20), headers=kind)
+
     def test_what_a_websocket_will_carry_counts_against_it(self):
         rule = "[[agents.default.rules]]\neffect = '%s'\nbody = { '/model' = ['%s'] }\n"
         socket = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
