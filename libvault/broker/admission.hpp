@@ -20,7 +20,8 @@ class Admission {
   /// it, and counts against the request where rules ask.
   std::size_t wanted_body(const Request& request) const;
   bool key_goes_into_body(const Request& request) const;
-  /// Whether its head, or the tunnel that it comes through, has a token of the session's own agent, and of no sub-agent.
+  /// Whether its head, or the tunnel that it comes through, has a token of the session's own agent, and of no
+  /// sub-agent.
   bool is_agents_own(const Request& request) const;
   /// Second half, and the record of both. Without a refusal: go ahead, unless a person is to be asked.
   Judgement judge(Request& request, std::optional<Refusal> refusal);

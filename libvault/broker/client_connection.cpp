@@ -15,7 +15,7 @@ constexpr std::chrono::seconds kLingerTimeout{5};
 constexpr int kMaxLingers = 60;  // 5 minutes
 constexpr std::size_t kMaxDiscarded = 1024 * 1024;
 constexpr std::size_t kMaxBuffered = 256 * 1024;
-constexpr char kTlsHandshake = 0x16;                           // first byte of a TLS connection (RFC 8446, section 5.1)
+constexpr char kTlsHandshake = 0x16;  // first byte of a TLS connection (RFC 8446, section 5.1)
 constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 Refusal malformed_body() {

@@ -92,7 +92,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   std::string in_;
   std::size_t used_ = 0;  // of in_
   http::BodyDecoder body_{http::Framing{}};
-  Request request_;            // while it is judged
+  Request request_;  // while it is judged
   BodyRoom::Share room_;
   std::size_t most_collected_ = 0;
   std::optional<std::string> question_;  // what a person is asked

@@ -26,7 +26,7 @@ struct BrokerContext {
   Needles needles;
   Approvals approvals;
   Shares shares;
-  std::string authority;                // "127.0.0.1:PORT"
+  std::string authority;  // "127.0.0.1:PORT"
   BodyRoom body_room;
   std::set<std::string> distrusted_at;  // hosts at which a client did not accept our certificate
 };

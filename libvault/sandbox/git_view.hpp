@@ -23,8 +23,8 @@ void protect_git_folder(const std::filesystem::path& git, FileView& view);
 /// A .git file or link in `folder`, which leads to a repository inside of the project: that one is protected, too.
 void protect_git_entry(const std::filesystem::path& entry, FileView& view);
 
-/// What in a repository that an agent made (its .git, a folder or a file) has git run programs: the name of a setting that is not known to be
-/// harmless, or of a hook. Nothing when there is none.
+/// What in a repository that an agent made (its .git, a folder or a file) has git run programs: the name of a setting
+/// that is not known to be harmless, or of a hook. Nothing when there is none.
 std::optional<std::string> runs_programs(const std::filesystem::path& entry);
 
 }  // namespace agentvault::sandbox
