@@ -210,7 +210,9 @@ void CreationSupervisor::open(const Notification& asked, int from, std::uint64_t
   for (int links = 0; place && entry_at(*place) == Entry::link && links < kMostLinks; ++links) {
     std::error_code unknown;
     const fs::path target = fs::read_symlink(name_of(place->folder) + "/" + place->name, unknown);
-    if (unknown || (how & (O_EXCL | O_NOFOLLOW)) != 0) return asked.leave_to_kernel();
+    // One of a descriptor leads to its file, whatever that is called by now.
+    const bool is_descriptor = is_within(place->path, "/proc");
+    if (unknown || is_descriptor || (how & (O_EXCL | O_NOFOLLOW)) != 0) return asked.leave_to_kernel();
     place = place_of(asked, AT_FDCWD, (place->path / target).string());
   }
   if (!place || !is_ours(asked, *place) || place->must_be_folder) return asked.leave_to_kernel();

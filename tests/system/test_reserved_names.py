@@ -168,6 +168,8 @@ says("nameless", call("linkat", AT_FDCWD, f"/proc/self/fd/{nameless}", AT_FDCWD,
 folder = os.open("e", os.O_PATH)
 os.close(os.open("by-folder", os.O_CREAT | os.O_WRONLY, dir_fd=folder)); os.mkdir("below", dir_fd=folder); print(sorted(os.listdir("e")))
 os.chdir("e/below"); open("../up", "w").close(); os.chdir("../.."); print(os.path.exists("e/up"))
+gone = os.open("gone", os.O_CREAT | os.O_RDWR); os.unlink("gone")
+says("a descriptor's", attempt(os.open, f"/proc/self/fd/{gone}", os.O_CREAT | os.O_WRONLY)); print([name for name in os.listdir(".") if "gone" in name])
 server = socket.socket(socket.AF_UNIX); server.bind("socket"); print(stat.S_ISSOCK(os.stat("socket").st_mode))
 open("/tmp/elsewhere", "w").close(); says("across", attempt(os.rename, "/tmp/elsewhere", "here"))
 """
@@ -188,6 +190,8 @@ True
 nameless 0
 ['below', 'by-folder', 'later']
 True
+a descriptor's 0
+[]
 True
 across EXDEV
 """
