@@ -212,7 +212,8 @@ void CreationSupervisor::open(const Notification& asked, int from, std::uint64_t
     const fs::path target = fs::read_symlink(name_of(place->folder) + "/" + place->name, unknown);
     // One of a descriptor leads to its file, whatever that is called by now.
     const bool is_descriptor = is_within(place->path, "/proc");
-    if (unknown || is_descriptor || (how & (O_EXCL | O_NOFOLLOW)) != 0) return asked.leave_to_kernel();
+    if (unknown || is_descriptor || place->must_be_folder || (how & (O_EXCL | O_NOFOLLOW)) != 0)
+      return asked.leave_to_kernel();
     place = place_of(asked, AT_FDCWD, (place->path / target).string());
   }
   if (!place || !is_ours(asked, *place) || place->must_be_folder) return asked.leave_to_kernel();
@@ -226,7 +227,7 @@ void CreationSupervisor::open(const Notification& asked, int from, std::uint64_t
   if (error != 0) return asked.answer(error);
   const bool astray = made && was_led_astray(*place, As::file);
   if (astray) asked.answer(EACCES);
-  if ((astray || !asked.hand_over(file, (how & O_CLOEXEC) != 0)) && made) {
+  if ((astray || !asked.hand_over(std::move(file), (how & O_CLOEXEC) != 0)) && made) {
     ::unlinkat(place->folder.get(), place->name.c_str(), 0);
   }
 }
@@ -250,8 +251,11 @@ int CreationSupervisor::open_at(const Place& place, int flags, mode_t mode, Uniq
     const UniqueFd held(::openat(place.folder.get(), place.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     struct stat info {};
     if (!held || ::fstat(held.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    file.reset(::open(name_of(held).c_str(), (flags & ~O_CREAT & ~O_NOFOLLOW) | O_CLOEXEC));
-    return file ? 0 : errno;
+    // Whoever holds a lease on it makes the agent wait, and not this process.
+    file.reset(::open(name_of(held).c_str(), (flags & ~O_CREAT & ~O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK));
+    if (!file) return errno == EWOULDBLOCK ? EAGAIN : errno;
+    if ((flags & O_NONBLOCK) == 0) ::fcntl(file.get(), F_SETFL, flags & (O_APPEND | O_DIRECT | O_NOATIME | O_ASYNC));
+    return 0;
   }
   return EAGAIN;
 }
@@ -294,6 +298,7 @@ int CreationSupervisor::judge_move(const Place& from, const Place& to, const Uni
   if (entry == Entry::unknown) return EAGAIN;
   const bool is_folder = entry == Entry::folder;
   if (!is_folder && (from.must_be_folder || to.must_be_folder)) return ENOTDIR;
+  if (is_folder && policy_.names.holds_project(from.whole())) return EBUSY;
   // What is in it was not looked at when it was made. Whoever moves files then copies them, one by one.
   if (is_folder && policy_.names.is_exempt(from.whole()) && !policy_.names.is_exempt(to.whole())) return EXDEV;
   as = is_folder ? As::folder_with_contents : entry == Entry::link ? As::link : As::file;

@@ -73,16 +73,17 @@ void add_working_directory(const FileRequest& request, const fs::path& home, Fil
   view.working_directory = *real;
   view.working_directory_writable = is_project(*real, home) && is_project(*real, home_of_user());
   if (!is_private(*real)) add(view.visible, *real);
-  search_project(*real, view);
-  if (!view.working_directory_writable) return;
-  add(view.writable, *real);
-  add(view.reserving, *real);
-  for (const auto& git : git_folders_of(*real)) {
-    if (is_within(home, git)) continue;
-    add(view.writable, git);
-    add(view.reserving, git);
-    protect_git_folder(git, view);
+  std::vector<fs::path> gits;
+  if (view.working_directory_writable) {
+    gits = git_folders_of(*real);
+    std::erase_if(gits, [&](const fs::path& git) { return is_within(home, git); });
+    for (auto* list : {&view.writable, &view.reserving}) {
+      add(*list, *real);
+      for (const auto& git : gits) add(*list, git);
+    }
   }
+  search_project(*real, view);
+  for (const auto& git : gits) protect_git_folder(git, view);
 }
 
 /// In the home, and through no link. False: there it is, or it cannot be made.

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/text.hpp"
+#include "sandbox/named_path.hpp"
 #include "sandbox/obeyed_names.hpp"
 #include "sandbox/secret_files.hpp"
 #include "sandbox/view_paths.hpp"
@@ -20,6 +21,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxGitFile = 4096;
 constexpr std::size_t kMaxConfiguration = 1 << 20;
 constexpr int kMostIncluded = 16;
+constexpr int kMostLinks = 40;  // as the kernel has it
 
 /// Settings that init, clone and everyday work write, and that start nothing (git-config(1)). What stands between
 /// section and key is left out.
@@ -136,26 +138,29 @@ std::vector<fs::path> folders_behind(const fs::path& git_file) {
   return {*own, *common};
 }
 
-void add_missing(const fs::path& path, FileView& view) {
-  std::error_code error;
-  const fs::path whole = fs::weakly_canonical(path, error);
-  if (!error && is_within(whole, view.working_directory)) add_resolved(view.missing, whole);
+/// What an agent may write.
+bool is_agents(const fs::path& path, const FileView& view) {
+  return std::any_of(view.reserving.begin(), view.reserving.end(),
+                     [&](const auto& folder) { return path != folder && is_within(path, folder); });
 }
 
-/// Files of the project that a configuration has git obey. `worktree` is what some of the values are relative to.
-void protect_named_files(const fs::path& configuration, const fs::path& worktree, FileView& view, int depth = 0) {
+/// Files of the project that a configuration has git obey. `trees` are what some of the values are relative to.
+void protect_named_files(const fs::path& configuration, const std::vector<fs::path>& trees, FileView& view,
+                         int depth = 0) {
   if (depth > kMostIncluded) return;
   for (const auto& setting : settings_of(configuration)) {
-    if (!names_a_file(setting)) continue;
+    if (!names_a_file(setting) || setting.value.empty()) continue;
     const bool in_home = setting.value.starts_with("~/");
     const std::string value = in_home ? setting.value.substr(2) : setting.value;
-    for (const auto& base : in_home ? std::vector{view.home} : std::vector{configuration.parent_path(), worktree}) {
+    std::vector<fs::path> bases{view.home};
+    if (!in_home) {
+      bases = trees;
+      bases.push_back(configuration.parent_path());
+    }
+    for (const auto& base : bases) {
+      keep_path(base / value, view);
       const auto file = real_path(base / value);
-      if (!file && !value.empty()) add_missing(base / value, view);
-      if (!file || !is_within(*file, view.working_directory) || *file == view.working_directory) continue;
-      if (std::find(view.read_only.begin(), view.read_only.end(), *file) != view.read_only.end()) continue;
-      add(view.read_only, *file);
-      if (setting.key == "path") protect_named_files(*file, worktree, view, depth + 1);
+      if (file && setting.key == "path") protect_named_files(*file, trees, view, depth + 1);
     }
   }
 }
@@ -178,24 +183,38 @@ std::vector<fs::path> git_folders_of(fs::path folder) {
   }
 }
 
-void protect_git_folder(const fs::path& git, FileView& view) {
+void keep_path(const fs::path& path, FileView& view) {
+  std::error_code error;
+  fs::path at = path;
+  for (int links = 0; links < kMostLinks && fs::is_symlink(fs::symlink_status(at, error)); ++links) {
+    at = at.parent_path() / fs::read_symlink(at, error);
+  }
+  const fs::path whole = fs::weakly_canonical(at, error);
+  const bool is_there = fs::exists(fs::symlink_status(whole, error));
+  if (is_agents(whole, view)) add_resolved(is_there ? view.read_only : view.missing, whole);
+  // A link on the way is not put in the place of one that is removed.
+  for (const auto& link : links_on_the_way_to(path)) {
+    if (is_agents(link, view)) add_resolved(view.missing, link);
+  }
+}
+
+void protect_git_folder(const fs::path& git, FileView& view, const fs::path& tree) {
   std::error_code error;
   // Git looks for it in every repository, and a cover needs something to lie on.
   if (is_repository(git)) fs::create_directory(git / "hooks", error);
   add(view.git_folders, git);
   add_all_but_links(view.read_only, git, kObeyedGitPaths);
-  protect_named_files(git / "config", git.parent_path(), view);
-  protect_named_files(git / "config.worktree", git.parent_path(), view);
-  for (const auto* own : {".gitconfig", ".config/git/config"}) {
-    protect_named_files(view.home / own, git.parent_path(), view);
+  const std::vector<fs::path> trees{git.parent_path(), tree.empty() ? git.parent_path() : tree, view.working_directory};
+  for (const auto& configuration : {git / "config", git / "config.worktree", view.home / ".gitconfig",
+                                    view.home / ".config/git/config", fs::path("/etc/gitconfig")}) {
+    protect_named_files(configuration, trees, view);
   }
   for (fs::directory_iterator at(git / "worktrees", error); !error && at != fs::directory_iterator();
        at.increment(error)) {
     add(view.git_folders, at->path());
     add_all_but_links(view.read_only, at->path(), kObeyedGitPaths);
+    protect_named_files(at->path() / "config.worktree", trees, view);
   }
-  // Which of its folders are repositories an agent could change: none of them changes.
-  add_all_but_links(view.read_only, git, std::array{std::string_view("modules")});
 }
 
 std::optional<std::string> runs_programs(const fs::path& entry) {
@@ -219,8 +238,17 @@ void protect_git_entry(const fs::path& entry, FileView& view) {
   const bool is_link = fs::is_symlink(entry, error);
   const auto target = is_link ? real_path(entry) : path_in(entry, "gitdir:");
   if (!is_link) add(view.read_only, entry);
-  if (!target || !is_within(*target, view.working_directory)) return;
-  if (is_repository(*target)) protect_git_folder(*target, view);
+  if (!target) return;
+  const fs::path tree = entry.parent_path();
+  if (!is_within(*target, view.working_directory)) {
+    // Somebody else's to write, and still what git goes by here.
+    const fs::path common = path_in(*target / "commondir").value_or(*target);
+    for (const auto& configuration : {*target / "config", *target / "config.worktree", common / "config"}) {
+      protect_named_files(configuration, {tree}, view);
+    }
+    return;
+  }
+  if (is_repository(*target)) protect_git_folder(*target, view, tree);
   // A link itself cannot be kept from being replaced.
   if (is_link)
     view.notes.push_back(printable(entry.string()) + " is a symbolic link: the agent can put another in its place");

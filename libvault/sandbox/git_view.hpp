@@ -18,7 +18,12 @@ bool is_repository(const std::filesystem::path& git);
 std::vector<std::filesystem::path> git_folders_of(std::filesystem::path folder);
 
 /// Makes read-only what git obeys in one of its folders, in those of other worktrees, and in all of its submodules'.
-void protect_git_folder(const std::filesystem::path& git, FileView& view);
+/// `tree`: its working tree, where that is not the folder around it.
+void protect_git_folder(const std::filesystem::path& git, FileView& view, const std::filesystem::path& tree = {});
+
+/// What this path leads to is not changed, or not made where it is missing, if it is the agent's to write; nor are
+/// links on the way made anew.
+void keep_path(const std::filesystem::path& path, FileView& view);
 
 /// A .git file or link in `folder`, which leads to a repository inside of the project: that one is protected, too.
 void protect_git_entry(const std::filesystem::path& entry, FileView& view);

@@ -155,15 +155,19 @@ void Notification::leave_to_kernel() const {
   ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, &response);
 }
 
-bool Notification::hand_over(const UniqueFd& file, bool close_on_exec) const {
+bool Notification::hand_over(UniqueFd file, bool close_on_exec) const {
   seccomp_notif_addfd handed{};
   handed.id = id_;
-  handed.flags = SECCOMP_ADDFD_FLAG_SEND;
   handed.srcfd = static_cast<std::uint32_t>(file.get());
   handed.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
-  if (::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ADDFD, &handed) >= 0) return true;
-  answer(errno);
-  return false;
+  const int number = ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_ADDFD, &handed);
+  if (number < 0) return answer(errno), false;
+  file.reset();
+  seccomp_notif_resp response{};
+  response.id = id_;
+  response.val = number;
+  ::ioctl(listener_, SECCOMP_IOCTL_NOTIF_SEND, &response);
+  return true;
 }
 
 void Notification::answer(int error) const {

@@ -56,7 +56,8 @@ class Notification {
   /// The kernel makes the call, with what its arguments point to by then: for calls that it judges by itself.
   void leave_to_kernel() const;
   /// The call returns a new descriptor of this file (Linux 5.14). False: whoever asked cannot have it, and is told why.
-  bool hand_over(const UniqueFd& file, bool close_on_exec) const;
+  /// This process has none of it any more by then: locks on it are the agent's, and so is its last close().
+  bool hand_over(UniqueFd file, bool close_on_exec) const;
 
  private:
   std::string in_proc(const std::string& name) const;

@@ -51,16 +51,13 @@ inline constexpr std::array kObeyedNames{
     ObeyedName{"crush.json", "Crush"}, ObeyedName{".aider.conf.yml", "Aider"}, ObeyedName{".goosehints", "Goose"}};
 
 /// Likewise in a folder of git's: what has it run programs. Unfinished work has a list of its own commands.
-inline constexpr std::array kObeyedGitPaths{std::string_view("config"),
-                                            std::string_view("config.worktree"),
-                                            std::string_view("hooks"),
-                                            std::string_view("info/attributes"),
-                                            std::string_view("commondir"),
-                                            std::string_view("gitdir"),
-                                            std::string_view("remotes"),
-                                            std::string_view("branches"),
-                                            std::string_view("objects/info/alternates"),
-                                            std::string_view("rebase-merge")};
+inline constexpr std::array kObeyedGitPaths{
+    std::string_view("config"),      std::string_view("config.worktree"),
+    std::string_view("hooks"),       std::string_view("info/attributes"),
+    std::string_view("commondir"),   std::string_view("gitdir"),
+    std::string_view("modules"),     std::string_view("remotes"),
+    std::string_view("branches"),    std::string_view("objects/info/alternates"),
+    std::string_view("rebase-merge")};
 
 /// Packages of others: nobody starts there.
 inline constexpr std::string_view kPackageFolder = "node_modules";

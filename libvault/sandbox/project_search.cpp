@@ -111,15 +111,13 @@ class Search {
     const auto [begin, end] = obeyed().equal_range(name);
     for (auto entry = begin; entry != end; ++entry) {
       const fs::path path = entry->second.empty() ? folder / name : folder / name / entry->second;
-      const auto real = real_path(path);
       // A link cannot be kept, but what it leads to can, if that is the project's own: the link is not made anew.
-      const bool is_kept = real && (*real == path || (kind == fs::file_type::symlink && is_below_project(*real)));
-      if (is_kept) cover(view_.read_only, *real);
+      if (kind == fs::file_type::symlink) {
+        keep_path(path, view_);
+      } else if (real_path(path) == path) {
+        cover(view_.read_only, path);
+      }
     }
-  }
-
-  bool is_below_project(const fs::path& path) const {
-    return path != view_.working_directory && is_within(path, view_.working_directory);
   }
 
   void cover(std::vector<fs::path>& list, const fs::path& path) {

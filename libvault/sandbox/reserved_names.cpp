@@ -70,7 +70,13 @@ std::optional<std::string> ReservedNames::below(const std::vector<fs::path>& fol
 
 bool ReservedNames::is_exempt(const fs::path& path) const {
   const auto in_project = below(folders_, path);
-  return (in_project && is_of_packages(*in_project)) || is_given_back(path);
+  const auto is_below = [&](const fs::path& open) { return is_within(open, path); };
+  return (in_project && is_of_packages(*in_project)) || is_given_back(path) ||
+         std::any_of(given_back_.begin(), given_back_.end(), is_below);
+}
+
+bool ReservedNames::holds_project(const fs::path& path) const {
+  return std::any_of(folders_.begin(), folders_.end(), [&](const auto& folder) { return is_within(folder, path); });
 }
 
 bool ReservedNames::is_given_back(const fs::path& path) const {
@@ -82,9 +88,14 @@ std::optional<std::string_view> ReservedNames::find_obeyed(const fs::path& path,
   const auto in_project = below(folders_, path);
   if (!in_project) return std::nullopt;
   const auto in_git = below(git_folders_, path);
+  const auto is_open = [&](std::string_view rest) { return is_given_back(rest.empty() ? path : path / rest); };
+  for (const auto& missing : missing_) {
+    if (!is_within(missing, path)) continue;
+    const std::string rest = missing == path ? "" : missing.lexically_relative(path).string();
+    if (!is_open(rest) && visit(rest)) return kGit;
+  }
   if (!in_git && is_of_packages(*in_project)) return std::nullopt;
   const Below place{lower(*in_project), in_git ? std::optional(lower(*in_git)) : std::nullopt};
-  const auto is_open = [&](std::string_view rest) { return is_given_back(rest.empty() ? path : path / rest); };
   for (const auto& obeyed : all_obeyed()) {
     const std::string_view names = obeyed.path;
     for (auto end = names.find('/'); !names.empty(); end = names.find('/', end + 1)) {
@@ -92,11 +103,6 @@ std::optional<std::string_view> ReservedNames::find_obeyed(const fs::path& path,
       if (place.is(obeyed, names.substr(0, end)) && !is_open(rest) && visit(rest)) return obeyed.program;
       if (end == std::string_view::npos) break;
     }
-  }
-  for (const auto& missing : missing_) {
-    if (!is_within(missing, path)) continue;
-    const std::string rest = missing == path ? "" : missing.lexically_relative(path).string();
-    if (!is_open(rest) && visit(rest)) return kGit;
   }
   return std::nullopt;
 }

@@ -27,8 +27,12 @@ class ReservedNames {
   /// The same of a folder that is moved to this path with what is in it. What cannot be seen counts as being there.
   std::optional<std::string_view> obeyed_within(const std::filesystem::path& path, const UniqueFd& folder) const;
 
-  /// Whether what is made there is not looked at: in packages of others, and in what the user has given back.
+  /// Whether what is made there is not looked at: in packages of others, and in what the user has given back; also of a
+  /// folder that holds something given back.
   bool is_exempt(const std::filesystem::path& path) const;
+
+  /// Whether a folder in which names are reserved lies in this one: moved away, nobody would know it any more.
+  bool holds_project(const std::filesystem::path& path) const;
 
  private:
   bool is_given_back(const std::filesystem::path& path) const;

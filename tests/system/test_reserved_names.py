@@ -1,8 +1,10 @@
 """Names that programs outside obey and that are not there yet: an agent makes none at strict, in whatever way, and does
 its ordinary work as before."""
 import os
+import pathlib
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 from cell import IsolationTest
@@ -288,6 +290,73 @@ class ReservedNamesTest(IsolationTest):
         script = "mkdir -p .vscode/pkg/.claude; echo evil > .vscode/pkg/.envrc; mv .vscode/pkg pkg; ls -A pkg"
         done = self.inside("strict", script, "--write", ".vscode")
         self.assertEqual(done.out, "")
+
+    def test_the_folders_above_the_project_stay(self):
+        """Under /tmp, which is private inside: there they are the agent's own."""
+        above = pathlib.Path(tempfile.mkdtemp(prefix="agentvault-above-", dir="/tmp"))
+        self.addCleanup(shutil.rmtree, above, True)
+        project = above / "a/b/project"
+        project.mkdir(parents=True)
+        self.inside("strict", f"mv {above}/a {above}/c; mv {above} /tmp/other; cd {above}/c/b/project 2>/dev/null; echo planted > .envrc; mkdir .vscode", cwd=project)
+        self.assertEqual(list(project.iterdir()), [])
+        self.ok(self.inside("strict", "mkdir /tmp/x && mv /tmp/x /tmp/y && touch new", cwd=project))
+
+    def test_what_configuration_names_is_kept_wherever_git_looks_for_it(self):
+        def git(*words, cwd=self.project):
+            subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "protocol.file.allow=always", *words], cwd=cwd, check=True, capture_output=True,
+                           env={**os.environ, "HOME": str(self.home)})
+        git("config", "--unset", "include.path")
+        git("config", "core.hooksPath", "hooks-of-tree")
+        git("worktree", "add", "-q", "../linked")
+        linked = self.home / "linked"
+        (linked / "hooks-of-tree").mkdir()
+        (linked / "hooks-of-tree/pre-commit").write_text("mine\n")
+        self.inside("strict", "echo planted > hooks-of-tree/pre-commit; echo planted > hooks-of-tree/post-commit", cwd=linked)
+        self.assertEqual([path.read_text() for path in (linked / "hooks-of-tree").iterdir()], ["mine\n"])
+        # In git's own folder, from below; by an included file outside of the project; in packages; where modules would be.
+        git("config", "core.hooksPath", "node_modules/hooks")
+        git("config", "include.path", "local.inc")
+        (self.home / ".gitconfig").write_text("[include]\n\tpath = more\n")
+        (self.home / "more").write_text("[core]\n\tattributesFile = named-outside\n")
+        (self.project / "sub").mkdir()
+        planted = ("../.git/local.inc", "../.git/modules/lib/hooks/post-checkout")
+        self.inside("strict", "for f in " + " ".join(planted) + "; do mkdir -p $(dirname $f); echo planted > $f; done", cwd=self.project / "sub")
+        self.inside("strict", "mkdir -p node_modules/hooks && echo planted > node_modules/hooks/pre-commit; echo planted > named-outside")
+        for name in (".git/local.inc", ".git/modules", "node_modules/hooks", "named-outside"):
+            self.assertFalse((self.project / name).exists(), name)
+
+    def test_links_that_lead_to_nothing_and_links_on_the_way(self):
+        (self.project / ".envrc").symlink_to("local/envrc")
+        (self.project / "agents/claude").mkdir(parents=True)
+        (self.project / "agents/claude/settings.json").write_text("mine\n")
+        (self.project / "way").symlink_to("agents")
+        (self.project / ".claude").symlink_to("way/claude")
+        (self.project / "x").mkdir()
+        (self.project / ".mvn").symlink_to("x")
+        self.inside("strict", "mkdir local; echo planted > .envrc; echo planted > x/jvm.config; rm way; mkdir -p way/claude && echo planted > way/claude/settings.json; mv agents other")
+        for name in ("local/envrc", "x/jvm.config", "way/claude"):
+            self.assertFalse((self.project / name).exists(), name)
+        self.assertEqual((self.project / "agents/claude/settings.json").read_text(), "mine\n")
+
+    def test_what_is_handed_over_is_nobody_elses(self):
+        """No descriptor stays behind: a lock ends with the agent's last close(), and what it wrote can be started."""
+        script = CALLS + """
+import fcntl, subprocess
+failed = 0
+for i in range(300):
+    for name in ("lock", f"lock{i}"):
+        for _ in range(2):
+            file = os.open(name, os.O_CREAT | os.O_RDWR)
+            failed += attempt(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(file)
+print(failed)
+for i in range(100):
+    file = os.open(f"program{i}", os.O_CREAT | os.O_WRONLY, 0o755)
+    os.write(file, b"#!/bin/sh\\ntrue\\n")
+    os.close(file)
+    subprocess.run([f"./program{i}"], check=True)
+"""
+        self.assertEqual(self.ok(self.python("strict", script)).out, "0\n")
 
     def test_git_rebase_fails_whole_and_can_be_given_back(self):
         make = """git() { command git -c user.name=a -c user.email=a@example.com "$@"; }
