@@ -60,7 +60,7 @@ class Remarks {
     for (const auto& pattern : rule.paths) {
       if (!looks_like_a_regex(pattern.text())) continue;
       add(rule_at(rule) + ": the path " + printable(pattern.text()) +
-          " is no regular expression: * is any run of characters in one segment, ** at the end the rest");
+          " is no regular expression: * is any run of characters in one segment, ** one or more segments");
     }
     if (rule.effect == Effect::allow && !rule.graphql.names.empty() && rule.graphql.fields.empty()) {
       add(rule_at(rule) + ": whoever sends a GraphQL request chooses the names of its operations: give fields, too");

@@ -20,7 +20,6 @@ std::vector<std::string> segments_of(const std::string& pointer) {
   return segments;
 }
 
-constexpr std::string_view kEvery = "*";
 constexpr std::size_t kMostElements = 10'000;  // of which something is asked
 
 struct Found {

@@ -14,6 +14,9 @@
 
 namespace agentvault::policy {
 
+/// In a pointer: every element of a list.
+inline constexpr std::string_view kEvery = "*";
+
 /// What some rules want to know of a body, so that it is walked through once.
 struct Questions {
   std::set<std::string> pointers;  // into JSON (RFC 6901); "*" is every element of a list

@@ -17,7 +17,6 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kMostCombinations = 40'000;
 constexpr std::size_t kMostInLists = 6;  // elements that rules tell apart: every selection of them is tried
-constexpr std::string_view kEvery = "*";
 constexpr std::string_view kStep = "/*";
 constexpr const char* kOtherMethods[]{"PATCH", "PURGE", "X-OTHER"};
 
@@ -137,7 +136,10 @@ std::uint64_t least_size(const Draft& draft) {
   constexpr std::uint64_t quotes_and_colon = 3;
   constexpr std::uint64_t least_document = 3;  // "{a}"
   const auto value_size = [](const Choice& choice, bool is_json) -> std::uint64_t {
-    if (choice.kind == Choice::Kind::text) return choice.text.size() + (is_json ? 2 : 0);
+    if (choice.kind == Choice::Kind::text && is_json) return choice.text.size() + 2;
+    // In a form a number is a text, and another one may be shorter.
+    const bool is_number = !choice.text.empty() && (is_digit(choice.text.front()) || choice.text.front() == '-');
+    if (choice.kind == Choice::Kind::text) return is_number ? 1 : choice.text.size();
     return choice.kind == Choice::Kind::odd && is_json ? 2 : 1;
   };
   std::uint64_t size = 0;
@@ -151,7 +153,7 @@ std::uint64_t least_size(const Draft& draft) {
   } else if (draft.body == Draft::Body::form) {
     for (const auto& [name, choice] : draft.form) {
       if (choice.kind != Choice::Kind::missing) size += name.size() + 1;
-      if (choice.kind == Choice::Kind::text) size += choice.text.size();
+      if (choice.kind == Choice::Kind::text) size += value_size(choice, false);
     }
   } else if (draft.body == Draft::Body::graphql) {
     size = least_document;

@@ -112,21 +112,6 @@ bool is_pointer(std::string_view text) {
   }
 }
 
-/// RFC 6901, section 3.
-std::string escaped_in_pointer(std::string_view name) {
-  std::string out;
-  for (const char c : name) {
-    if (c == '~') {
-      out += "~0";
-    } else if (c == '/') {
-      out += "~1";
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out;
-}
-
 /// body = { "/a" = { equals = "/b" } }, or { at_most = "/b" }: taken out of what is read as values.
 void read_relations(StrictTable& rule, std::vector<Relation>& out) {
   const auto* source = rule.table("body");
@@ -201,6 +186,12 @@ std::optional<ApproveWhen> read_approve_when(StrictTable& rule) {
   return when;
 }
 
+void refuse_empty(StrictTable& table, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (table.has(key) && table.texts(key).empty()) table.refuse(key, std::string(key) + " is empty: leave it out");
+  }
+}
+
 void read_where(StrictTable& table, Rule& rule) {
   if (const auto one = table.text("credential", false); !one.empty()) rule.credentials.push_back(one);
   for (const auto& name : table.texts("credentials")) rule.credentials.push_back(name);
@@ -226,9 +217,7 @@ void read_where(StrictTable& table, Rule& rule) {
     rule.paths.push_back(std::move(*pattern));
   }
   // An empty list would read as "none", and mean "all".
-  for (const char* key : {"credentials", "hosts", "methods", "paths"}) {
-    if (table.has(key) && table.texts(key).empty()) table.refuse(key, std::string(key) + " is empty: leave it out");
-  }
+  refuse_empty(table, {"credentials", "hosts", "methods", "paths"});
 }
 
 void read_kinds(StrictTable& table, const char* key, std::set<Operation>& kinds) {
@@ -242,12 +231,6 @@ void read_kinds(StrictTable& table, const char* key, std::set<Operation>& kinds)
     } else {
       table.refuse(key, std::string(key) + " lists query, mutation and subscription");
     }
-  }
-}
-
-void refuse_empty(StrictTable& table, std::initializer_list<const char*> keys) {
-  for (const char* key : keys) {
-    if (table.has(key) && table.texts(key).empty()) table.refuse(key, std::string(key) + " is empty: leave it out");
   }
 }
 
@@ -293,7 +276,7 @@ void read_mcp(StrictTable& rule, Rule& out) {
   if (table.has("tools")) add(tool, texts(table.texts("tools")));
   for (auto& [name, values] :
        read_predicates(table, "arguments", is_argument, "a name of an argument that rules can judge")) {
-    add(arguments + ("/" + escaped_in_pointer(name)), std::move(values));
+    add((nlohmann::json::json_pointer(arguments) / name).to_string(), std::move(values));
   }
   table.refuse_unknown();
 }

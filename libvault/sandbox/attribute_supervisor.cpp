@@ -16,6 +16,7 @@
 
 #include "base/text.hpp"
 #include "sandbox/file_view.hpp"
+#include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
 namespace {
@@ -41,11 +42,6 @@ int result_of(int returned) {
   return returned == 0 ? 0 : errno;
 }
 
-/// Follows to just that file: calls that take no descriptor without rights take this name.
-std::string name_of(int file) {
-  return "/proc/self/fd/" + std::to_string(file);
-}
-
 bool is_link(int file) {
   struct stat info {};
   return ::fstat(file, &info) == 0 && S_ISLNK(info.st_mode);
@@ -68,7 +64,7 @@ std::function<int(int)> set_mode(std::uint64_t mode) {
     struct stat info {};
     const bool is_folder = ::fstat(file, &info) == 0 && S_ISDIR(info.st_mode);
     if ((mode & kForOthersToRun) != 0 && !is_folder) return EPERM;
-    return result_of(::chmod(name_of(file).c_str(), mode));
+    return result_of(::chmod(name_of_descriptor(file).c_str(), mode));
   };
 }
 
@@ -92,7 +88,7 @@ std::optional<Change> attribute_set(const Notification& asked, UniqueFd file) {
   if (size > 0 && !asked.copy(asked.argument(2), value.data(), size)) return errno = EFAULT, std::nullopt;
   return change(std::move(file), [name = *name, value, flags = asked.descriptor(4)](int held) {
     if (is_link(held)) return EPERM;  // links have none that an unprivileged process may change
-    return result_of(::setxattr(name_of(held).c_str(), name.c_str(), value.data(), value.size(), flags));
+    return result_of(::setxattr(name_of_descriptor(held).c_str(), name.c_str(), value.data(), value.size(), flags));
   });
 }
 
@@ -101,7 +97,7 @@ std::optional<Change> attribute_removed(const Notification& asked, UniqueFd file
   if (!name) return long_name_is_out_of_range(), std::nullopt;
   return change(std::move(file), [name = *name](int held) {
     if (is_link(held)) return EPERM;
-    return result_of(::removexattr(name_of(held).c_str(), name.c_str()));
+    return result_of(::removexattr(name_of_descriptor(held).c_str(), name.c_str()));
   });
 }
 
@@ -112,7 +108,7 @@ std::function<int(int)> set_times(std::optional<Times> times) {
   return [times](int file) {
     const timespec* given = times ? times->data() : nullptr;
     if (is_link(file)) return result_of(::utimensat(file, "", given, AT_EMPTY_PATH));
-    return result_of(::utimensat(AT_FDCWD, name_of(file).c_str(), given, 0));
+    return result_of(::utimensat(AT_FDCWD, name_of_descriptor(file).c_str(), given, 0));
   };
 }
 
@@ -251,7 +247,7 @@ bool AttributeSupervisor::may_change(const UniqueFd& file) const {
   if (!policy_.only_writable) return true;
   if (info.st_nlink == 0) return true;
   std::error_code unknown;
-  const fs::path place = fs::read_symlink(name_of(file.get()), unknown);
+  const fs::path place = fs::read_symlink(name_of_descriptor(file.get()), unknown);
   if (unknown || !place.is_absolute()) return false;
   return std::any_of(policy_.writable.begin(), policy_.writable.end(),
                      [&](const auto& folder) { return is_within(place, folder); });

@@ -24,6 +24,7 @@
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
+#include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
 namespace {
@@ -102,7 +103,7 @@ int connect_to_file(int socket, const UniqueFd& file, const ConnectPolicy& polic
   if (!contains(policy.shared_sockets, info) && !was_bound_here(info)) return EACCES;
   Destination place{};
   place.local.sun_family = AF_UNIX;
-  const std::string path = "/proc/self/fd/" + std::to_string(file.get());
+  const std::string path = name_of_descriptor(file.get());
   std::copy(path.begin(), path.end(), place.local.sun_path);
   return connect_to(socket, place, sizeof place.local);
 }

@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstdio>
 #include <map>
 
 #include "sandbox/file_view.hpp"
 #include "sandbox/landlock.hpp"
+#include "sandbox/place.hpp"
 
 namespace agentvault::sandbox {
 namespace {
@@ -29,10 +29,6 @@ constexpr std::string_view kRepository = ".git";
 // its behalf would undo that. So whoever makes or enters such rules is marked, by a little less of a limit that nobody
 // reaches: its children inherit it, and no process without privileges raises it again (setrlimit(2)).
 constexpr auto kMark = RLIMIT_RTTIME;
-
-std::string name_of(const UniqueFd& file) {
-  return "/proc/self/fd/" + std::to_string(file.get());
-}
 
 /// With the caller's own, a file is made as it would have made it.
 class Umask {
@@ -67,7 +63,7 @@ std::optional<CreationSupervisor::Place> CreationSupervisor::place_of(const Noti
   const std::string above = slash == std::string::npos ? "" : path.substr(0, std::max<std::size_t>(slash, 1));
   place.folder = asked.file(from, above, Notification::LastLink::follow);
   std::error_code unknown;
-  if (place.folder) place.path = fs::read_symlink(name_of(place.folder), unknown);
+  if (place.folder) place.path = fs::read_symlink(name_of_descriptor(place.folder.get()), unknown);
   // Also one that is too long to be told.
   if (!place.folder || unknown || !place.path.is_absolute()) return std::nullopt;
   place.supervised = std::any_of(policy_.folders.begin(), policy_.folders.end(),
@@ -113,21 +109,21 @@ bool CreationSupervisor::refuses(const Place& place, As as, const UniqueFd& move
 
 bool CreationSupervisor::was_led_astray(const Place& place, As as, const UniqueFd& moved) const {
   std::error_code unknown;
-  const fs::path now = fs::read_symlink(name_of(place.folder), unknown);
+  const fs::path now = fs::read_symlink(name_of_descriptor(place.folder.get()), unknown);
   const bool looks = now != place.path || as == As::folder_with_contents;
   return unknown || (looks && obeyed(now / place.name, as, moved));
 }
 
 void CreationSupervisor::note_repository(const Place& place) {
   if (place.name != kRepository || repositories_.size() >= kMostRepositories) return;
-  repositories_.push_back({UniqueFd(::fcntl(place.folder.get(), F_DUPFD_CLOEXEC, 0)), place.name});
+  repositories_.emplace_back(::fcntl(place.folder.get(), F_DUPFD_CLOEXEC, 0));
 }
 
 std::vector<fs::path> CreationSupervisor::repositories() const {
   std::vector<fs::path> out;
-  for (const auto& repository : repositories_) {
+  for (const auto& folder : repositories_) {
     std::error_code unknown;
-    const fs::path path = fs::read_symlink(name_of(repository.folder), unknown) / repository.name;
+    const fs::path path = fs::read_symlink(name_of_descriptor(folder.get()), unknown) / kRepository;
     if (!unknown && std::find(out.begin(), out.end(), path) == out.end()) out.push_back(path);
   }
   return out;
@@ -209,7 +205,7 @@ void CreationSupervisor::open(const Notification& asked, int from, std::uint64_t
   // A link that leads to nothing: what it names is made.
   for (int links = 0; place && entry_at(*place) == Entry::link && links < kMostLinks; ++links) {
     std::error_code unknown;
-    const fs::path target = fs::read_symlink(name_of(place->folder) + "/" + place->name, unknown);
+    const fs::path target = fs::read_symlink(name_of_descriptor(place->folder.get()) + "/" + place->name, unknown);
     // One of a descriptor leads to its file, whatever that is called by now.
     const bool is_descriptor = is_within(place->path, "/proc");
     if (unknown || is_descriptor || place->must_be_folder || (how & (O_EXCL | O_NOFOLLOW)) != 0)
@@ -252,7 +248,8 @@ int CreationSupervisor::open_at(const Place& place, int flags, mode_t mode, Uniq
     struct stat info {};
     if (!held || ::fstat(held.get(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
     // Whoever holds a lease on it makes the agent wait, and not this process.
-    file.reset(::open(name_of(held).c_str(), (flags & ~O_CREAT & ~O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK));
+    file.reset(
+        ::open(name_of_descriptor(held.get()).c_str(), (flags & ~O_CREAT & ~O_NOFOLLOW) | O_CLOEXEC | O_NONBLOCK));
     if (!file) return errno == EWOULDBLOCK ? EAGAIN : errno;
     if ((flags & O_NONBLOCK) == 0) ::fcntl(file.get(), F_SETFL, flags & (O_APPEND | O_DIRECT | O_NOATIME | O_ASYNC));
     return 0;
@@ -287,8 +284,8 @@ void CreationSupervisor::make_link(const Notification& asked, int from, std::uin
   if (!file) return asked.leave_to_kernel();
   // What it links to may be a symbolic link.
   make(asked, std::move(place), As::link, [&](const Place& there) {
-    return result_of(
-        ::linkat(AT_FDCWD, name_of(file).c_str(), there.folder.get(), there.name.c_str(), AT_SYMLINK_FOLLOW));
+    return result_of(::linkat(AT_FDCWD, name_of_descriptor(file.get()).c_str(), there.folder.get(), there.name.c_str(),
+                              AT_SYMLINK_FOLLOW));
   });
 }
 

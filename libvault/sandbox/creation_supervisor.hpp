@@ -83,11 +83,7 @@ class CreationSupervisor {
   Policy policy_;
   rlim_t unmarked_;
   std::set<pid_t> with_harmless_rules_;
-  struct Repository {
-    UniqueFd folder;
-    std::string name;
-  };
-  std::vector<Repository> repositories_;
+  std::vector<UniqueFd> repositories_;  // the folders that they are in
 };
 
 }  // namespace agentvault::sandbox

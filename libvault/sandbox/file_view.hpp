@@ -29,7 +29,7 @@ struct FileView {
   std::vector<std::filesystem::path> read_only;
   std::vector<std::filesystem::path> hidden;
   /// Where names that programs outside obey are not made either; git's own folders, for which there are others; paths
-  /// that configuration of git's names and that are missing; and what of it all the user lets be made.
+  /// that links and configuration of git's lead to and that are missing; and what of it all the user lets be made.
   std::vector<std::filesystem::path> reserving;
   std::vector<std::filesystem::path> git_folders;
   std::vector<std::filesystem::path> missing;

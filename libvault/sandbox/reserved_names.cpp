@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kGit = "git";
+constexpr std::string_view kSomeProgram = "a program";  // which a link, or configuration of git's, leads there
 
 struct Obeyed {
   std::string path;  // lower case
@@ -92,7 +93,7 @@ std::optional<std::string_view> ReservedNames::find_obeyed(const fs::path& path,
   for (const auto& missing : missing_) {
     if (!is_within(missing, path)) continue;
     const std::string rest = missing == path ? "" : missing.lexically_relative(path).string();
-    if (!is_open(rest) && visit(rest)) return kGit;
+    if (!is_open(rest) && visit(rest)) return kSomeProgram;
   }
   if (!in_git && is_of_packages(*in_project)) return std::nullopt;
   const Below place{lower(*in_project), in_git ? std::optional(lower(*in_git)) : std::nullopt};

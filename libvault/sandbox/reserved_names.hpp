@@ -36,7 +36,7 @@ class ReservedNames {
 
  private:
   bool is_given_back(const std::filesystem::path& path) const;
-  /// Calls visit(rest, program) for each obeyed path that `path` leads to, with what of it is below: "" for itself;
+  /// Calls visit(rest) for each obeyed path that `path` leads to, with what of it is below: "" for itself;
   /// until it returns true.
   template <class Visit>
   std::optional<std::string_view> find_obeyed(const std::filesystem::path& path, const Visit& visit) const;

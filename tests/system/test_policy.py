@@ -449,7 +449,7 @@ paths  = ["/admin/**"]
                 self.assertIn(status(path), (400, 403))
         self.assertEqual([r["path"] for r in plain.requests], ["/open"])
 
-    def test_idle_connections_hold_no_room_for_bodies(self):
+    def session_that_reads_bodies(self):
         self.trust("""
 version = 1
 [[agents.default.rules]]
@@ -458,7 +458,10 @@ effect = "allow"
 effect = "deny"
 body   = { "/a" = ["x"] }
 """)
-        s = self.session_in(self.project)
+        return self.session_in(self.project)
+
+    def test_idle_connections_hold_no_room_for_bodies(self):
+        s = self.session_that_reads_bodies()
         kind = [("Content-Type", "application/json")]
         idle = []
         for _ in range(3):
@@ -472,15 +475,7 @@ body   = { "/a" = ["x"] }
         self.assert_allowed(s, "/x", method="POST", body=b"{}", headers=kind)
 
     def test_sub_agents_leave_their_parent_room_for_bodies(self):
-        self.trust("""
-version = 1
-[[agents.default.rules]]
-effect = "allow"
-[[agents.default.rules]]
-effect = "deny"
-body   = { "/a" = ["x"] }
-""")
-        s = self.session_in(self.project)
+        s = self.session_that_reads_bodies()
         kind = [("Content-Type", "application/json")]
         narrow = self.ok(self.v.run("token", "attenuate", s.token)).out.strip()
         def hold(token):

@@ -123,13 +123,17 @@ class RevokeTest(SystemTest):
             self.assertIn("was killed", self.ok(self.v.run("revoke", "--session", self.id_of(one))).err)
         self.assertEqual(one.process.wait(LIMIT), -signal.SIGKILL)
 
-    def test_a_session_that_is_just_starting_is_stopped(self):
+    def vault_with_pin(self):
         vault = Vault(self.folder / "pin")
         vault.folder.mkdir()
         pin = self.folder / "pin-file"
         pin.write_text("2468")
         pin.chmod(0o600)
         self.ok(vault.init("--pin-file", pin))
+        return vault, pin
+
+    def test_a_session_that_is_just_starting_is_stopped(self):
+        vault, _ = self.vault_with_pin()
         result = {}
         def start():
             result["code"], result["output"] = run_on_terminal(vault.argv("exec", "-q", "--", "echo", "it ran"), vault.environment, [])
@@ -143,12 +147,7 @@ class RevokeTest(SystemTest):
         self.assertNotIn("it ran", result["output"])
 
     def test_a_session_that_is_just_starting_reads_a_rotated_vault_anew(self):
-        vault = Vault(self.folder / "pin")
-        vault.folder.mkdir()
-        pin = self.folder / "pin-file"
-        pin.write_text("2468")
-        pin.chmod(0o600)
-        self.ok(vault.init("--pin-file", pin))
+        vault, pin = self.vault_with_pin()
         result = {}
         def start():
             twice = [("PIN: ", ""), ("PIN: ", "2468\n")]

@@ -407,5 +407,6 @@ TEST_CASE("lists: every selection of elements that rules tell apart is tried") {
   CHECK_FALSE(complete("graphql=['query']\nmax_body=13"));
   CHECK_FALSE(complete("body={'/n'={min=100000001}}\nmax_body=10"));
   CHECK(complete("body={'/n'={min=100000001}}\nmax_body=6"));
+  CHECK_FALSE(complete("form={n={min=1000.5}}\nmax_body=7"));
   CHECK(complete("body={'/*foo/*'=['a']}"));
 }
