@@ -24,6 +24,7 @@ import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("AGENTVAULT", str(ROOT / "build/release/agentvault"))
+WITHIN = ["env", "ASAN_OPTIONS=detect_leaks=0", PROGRAM]  # the program as an agent starts it: no ptrace in there, so no search for leaks
 SHARED = ROOT.parent / "shared"
 KEY = "sk-stand-in-" + "0123456789abcdefghij"  # never a real one
 LIMIT = 60  # seconds for anything that is waited for

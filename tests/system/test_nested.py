@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.parse
 
-from harness import LIMIT, PROGRAM, ROOT, SystemTest, main, wait_for
+from harness import LIMIT, PROGRAM, ROOT, WITHIN, SystemTest, main, wait_for
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
 from make_token_vectors import cbor, mac, text  # noqa: E402
@@ -230,8 +230,7 @@ print(os.environ["AGENTVAULT_TOKEN"])
 import re, socket
 socket_of_mine = socket.create_connection(("127.0.0.1", int(re.search("proxyPort=([0-9]+)", os.environ["JAVA_TOOL_OPTIONS"]).group(1))), 20)
 sub = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", sys.executable, "-c", sys.argv[1], str(os.getpid())], capture_output=True, text=True, pass_fds=[socket_of_mine.fileno()])
-refused = subprocess.run([{PROGRAM!r}, "exec", "-q", "--", "true"], stdin=socket_of_mine, capture_output=True, text=True,
-                         env={{**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}})  # a sanitizer cannot look for leaks in there
+refused = subprocess.run([*{WITHIN!r}, "exec", "-q", "--", "true"], stdin=socket_of_mine, capture_output=True, text=True)
 print("as stdin", refused.returncode, refused.stderr)
 print(sub.stdout, sub.stderr, sub.returncode)
 open("still", "w").write("x")

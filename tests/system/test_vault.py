@@ -9,7 +9,7 @@ import stat
 
 
 
-from harness import KEY, PROGRAM, SystemTest, Vault, main, run_on_terminal
+from harness import KEY, WITHIN, SystemTest, Vault, main, run_on_terminal
 
 PEM = "-----BEGIN PRIVATE KEY-----\n" + "\n".join("c3RhbmQtaW4ga2V5IG1hdGVyaWFs" * 2 for _ in range(800)) + "\n-----END PRIVATE KEY-----\n"
 
@@ -118,7 +118,7 @@ class VaultTest(SystemTest):
     def test_inside_a_session_the_vault_is_said_to_be_out_of_reach(self):
         vault = self.vault()
         self.ok(vault.add("openai"))
-        done = vault.run("exec", "-q", "--isolation", "strict", "--", PROGRAM, "--vault", vault.path, "list")
+        done = vault.run("exec", "-q", "--isolation", "strict", "--", *WITHIN, "--vault", vault.path, "list")
         self.refused(done, 3, "there is no vault", "ask whoever started it")
 
     def test_no_other_schema_than_its_own_is_worked_with(self):
