@@ -7,6 +7,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(agentvault_flags INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds)
 endif()
 target_compile_options(agentvault_flags INTERFACE -fstack-protector-strong -fstack-clash-protection -fcf-protection)
+# One program: what is in its libraries can be inlined.
+target_compile_options(agentvault_flags INTERFACE
+  $<$<NOT:$<IN_LIST:$<TARGET_PROPERTY:TYPE>,SHARED_LIBRARY;MODULE_LIBRARY>>:-fPIE>)
 target_compile_definitions(agentvault_flags INTERFACE _GLIBCXX_ASSERTIONS)
 target_link_options(agentvault_flags INTERFACE -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed)
 

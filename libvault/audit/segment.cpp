@@ -3,18 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.hpp"
-#include "base/text.hpp"
+#include "base/log.hpp"
 
 namespace agentvault::audit {
 namespace {
 
-using nlohmann::ordered_json;
-
 constexpr int kFormat = 1;
+constexpr std::size_t kMostCollected = 256 * 1024;
 
 const char* name_of(Decision decision) {
   return decision == Decision::allow ? "allow" : decision == Decision::deny ? "deny" : "ask";
@@ -31,56 +29,72 @@ Segment Segment::create(const std::filesystem::path& directory, const std::strin
   return Segment(std::move(fd));
 }
 
-template <class Json>
-void Segment::append(const char* kind, Json body) {
-  Json line{
-      {"v", kFormat}, {"seq", sequence_}, {"time", format_time(std::chrono::system_clock::now())}, {"event", kind}};
-  line.update(body);
-  // An agent chooses bytes that are no UTF-8: replaced, never an exception.
-  const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  // Half a line may be there after a failure: nothing is appended to it, and so nothing is forwarded any more.
+Segment::~Segment() {
+  if (!fd_ || broken_) return;
+  try {
+    commit();
+  } catch (const Error& error) {
+    log::warning(error.what());
+  }
+}
+
+LineWriter Segment::begin_line(const char* kind) {
   if (broken_) throw Error(ErrorKind::failed, "the audit log could not be written before", "start a new session");
-  broken_ = true;
-  write_all(fd_.get(), as_bytes(text), "the audit log");
+  if (lines_.size() > kMostCollected) commit();
+  LineWriter line(lines_);
+  line.number("v", kFormat).number("seq", appended_).text("time", clock_.now()).text("event", kind);
+  return line;
+}
+
+void Segment::end_line(LineWriter& line) {
+  line.end();
+  ++appended_;
+}
+
+void Segment::append(const SessionBegan& event) {
+  auto line = begin_line("session-began");
+  line.text("agent", event.agent).list("credentials", event.credentials);
+  line.text("isolation", event.isolation).text("tpm", event.tpm);
+  end_line(line);
+}
+
+void Segment::append(const SessionEnded& event) {
+  auto line = begin_line("session-ended");
+  line.text("reason", event.reason);
+  end_line(line);
+}
+
+void Segment::append(const AuthorityWithdrawn& event) {
+  auto line = begin_line("withdrawn");
+  line.text("what", event.what);
+  end_line(line);
+}
+
+void Segment::append(const RequestDecided& event) {
+  auto line = begin_line("decided");
+  line.number("request", event.request).text("token", event.token).list("chain", event.chain);
+  line.text("credential", event.credential).text("host", event.host);
+  line.text("method", event.method).text("path", event.path);
+  line.text("decision", name_of(event.decision)).text("reason", event.reason);
+  end_line(line);
+}
+
+void Segment::append(const RequestSettled& event) {
+  auto line = begin_line("settled");
+  line.number("request", event.request).number("status", static_cast<std::uint64_t>(event.status));
+  line.number("bytes_sent", event.bytes_sent).number("bytes_received", event.bytes_received);
+  line.number("scrubbed", event.scrubbed).number("ms", event.milliseconds).text("ended", event.ended);
+  end_line(line);
+}
+
+void Segment::commit() {
+  if (lines_.empty()) return;
+  const bool was_broken = std::exchange(broken_, true);
+  if (was_broken) throw Error(ErrorKind::failed, "the audit log could not be written before", "start a new session");
+  write_all(fd_.get(), as_bytes(lines_), "the audit log");
   broken_ = false;
-  ++sequence_;
-}
-
-void Segment::write(const SessionBegan& event) {
-  append("session-began", ordered_json{{"agent", event.agent},
-                                       {"credentials", event.credentials},
-                                       {"isolation", event.isolation},
-                                       {"tpm", event.tpm}});
-}
-
-void Segment::write(const SessionEnded& event) {
-  append("session-ended", ordered_json{{"reason", event.reason}});
-}
-
-void Segment::write(const AuthorityWithdrawn& event) {
-  append("withdrawn", ordered_json{{"what", event.what}});
-}
-
-void Segment::write(const RequestDecided& event) {
-  append("decided", ordered_json{{"request", event.request},
-                                 {"token", event.token},
-                                 {"chain", event.chain},
-                                 {"credential", event.credential},
-                                 {"host", event.host},
-                                 {"method", event.method},
-                                 {"path", event.path},
-                                 {"decision", name_of(event.decision)},
-                                 {"reason", event.reason}});
-}
-
-void Segment::write(const RequestSettled& event) {
-  append("settled", ordered_json{{"request", event.request},
-                                 {"status", event.status},
-                                 {"bytes_sent", event.bytes_sent},
-                                 {"bytes_received", event.bytes_received},
-                                 {"scrubbed", event.scrubbed},
-                                 {"ms", event.milliseconds},
-                                 {"ended", event.ended}});
+  lines_.clear();
+  committed_ = appended_;
 }
 
 void Segment::sync() {

@@ -16,6 +16,7 @@
 #include "base/bytes.hpp"
 #include "base/error.hpp"
 #include "broker/client_connection.hpp"
+#include "broker/stages.hpp"
 #include "net/acceptor.hpp"
 #include "net/address.hpp"
 #include "net/name_stub.hpp"
@@ -138,9 +139,13 @@ class Broker::Server {
     for (auto& reached : entrances.reached)
       open(std::move(reached.socket), Standing::diverted, std::move(reached.target));
     watch_the_clock();
+    reactor.before_sending([this] { commit_log(); });
   }
 
-  ~Server() { end(); }
+  ~Server() {
+    end();
+    context_.reactor.before_sending(nullptr);
+  }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
@@ -167,6 +172,14 @@ class Broker::Server {
     for (auto* connection : all) {
       if (connections_.contains(connection)) work(*connection);
     }
+  }
+
+  /// What was decided in this turn of the loop is in the log before any of it goes out.
+  void commit_log() {
+    auto& segment = context_.session.segment();
+    if (segment.committed() == segment.appended() || segment.broken()) return;
+    if (!commit_record(context_.session)) return;
+    for_each_connection([](ClientConnection& connection) { connection.enforce_record(); });
   }
 
   void watch_the_clock() {

@@ -33,16 +33,15 @@ ClientConnection::ClientConnection(BrokerContext& context, UniqueFd socket, Toke
       gone_(std::move(gone)),
       room_(context.body_room),
       diverted_(diverted_to.has_value()),
-      timer_(context.reactor) {
+      timer_(context.reactor),
+      process_soon_(context.reactor, [this] { process(); }) {
   arm_timer();
   if (!diverted_) {
     stream_->start();
     return;
   }
-  std::weak_ptr<bool> alive = alive_;
-  context_.reactor.defer([this, alive, target = std::move(*diverted_to)] {
-    if (!alive.expired()) begin_diverted(target);
-  });
+  divert_soon_.emplace(context.reactor, [this, target = std::move(*diverted_to)] { begin_diverted(target); });
+  divert_soon_->ask();
 }
 
 ClientConnection::~ClientConnection() {
@@ -74,6 +73,10 @@ void ClientConnection::enforce_withdrawals() {
   }
   if (exchange_) exchange_->enforce_withdrawals();
   if (tunnel_) tunnel_->enforce_withdrawals();
+}
+
+void ClientConnection::enforce_record() {
+  if (exchange_) exchange_->enforce_record();
 }
 
 ClientConnection::Usefulness ClientConnection::usefulness() const {
@@ -167,17 +170,6 @@ void ClientConnection::process_input() {
   if (state_ == State::head && congested()) return;  // there may be more requests to answer
   if (state_ != State::tunnel) return close_after_sending();
   if (used_ == in_.size()) tunnel_->end_sending();
-}
-
-void ClientConnection::process_soon() {
-  if (process_scheduled_) return;
-  process_scheduled_ = true;
-  std::weak_ptr<bool> alive = alive_;
-  context_.reactor.defer([this, alive] {
-    if (alive.expired()) return;
-    process_scheduled_ = false;
-    process();
-  });
 }
 
 bool ClientConnection::read_head() {
@@ -300,8 +292,10 @@ void ClientConnection::ask(const std::string& rule) {
 void ClientConnection::go_on(std::optional<Refusal> refusal) {
   // A client that waits for "100 Continue" may or may not send its body after a refusal: only closing is unambiguous.
   const bool cut_short = request_.collected && !body_.done();
+  const bool is_connect = request_.head.method == "CONNECT";
+  if (!refusal && is_connect) refusal = commit_record(context_.session);
   if (refusal) return refuse(*refusal, keep_alive_ && !continue_expected_ && !body_.failed() && !cut_short);
-  if (request_.head.method == "CONNECT") return begin_tunnel();
+  if (is_connect) return begin_tunnel();
   begin_exchange();
 }
 
@@ -437,7 +431,6 @@ void ClientConnection::end(const std::string& why) {
   }
   if (question_) context_.approvals.withdraw(*question_);
   question_.reset();
-  alive_.reset();
   stream_->detach();
   auto gone = std::move(gone_);
   gone_ = nullptr;

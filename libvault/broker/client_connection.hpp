@@ -33,6 +33,8 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
 
   /// Ends what is under way if its authority was withdrawn.
   void enforce_withdrawals();
+  /// Ends what is under way if it could not be written down.
+  void enforce_record();
 
  private:
   /// What is expected of the agent next: a request, the body of one that is judged with it, nothing while a person is
@@ -43,7 +45,7 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   void process();
   void process_input();
   void guarded(const std::function<void()>& work);
-  void process_soon();
+  void process_soon() { process_soon_.ask(); }
   bool read_head();
   bool read_body();
   std::optional<Refusal> judge_body_so_far() const;
@@ -109,9 +111,9 @@ class ClientConnection final : public net::Stream::Owner, public ExchangeClient,
   bool is_http10_ = false;
   std::size_t discarded_ = 0;
   int lingered_ = 0;
-  bool process_scheduled_ = false;
   net::Timer timer_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  net::Soon process_soon_;
+  std::optional<net::Soon> divert_soon_;
 };
 
 }  // namespace agentvault::broker

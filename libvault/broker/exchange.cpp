@@ -13,13 +13,15 @@
 namespace agentvault::broker {
 namespace {
 
+using namespace std::string_view_literals;
+
 /// Hints of the upstream about how to reach it directly: not for whoever must go through the broker.
-constexpr std::array kNotPassedOn{"alt-svc", "strict-transport-security", "content-length"};
+constexpr std::array kNotPassedOn{"alt-svc"sv, "strict-transport-security"sv, "content-length"sv};
 
 constexpr std::size_t kMostDecoded = 4096;
 
 /// What a body is called by its bytes: no longer true of a decoded one.
-constexpr std::array kOfEncodedBody{"content-encoding", "content-md5", "content-digest", "etag"};
+constexpr std::array kOfEncodedBody{"content-encoding"sv, "content-md5"sv, "content-digest"sv, "etag"sv};
 
 }  // namespace
 
@@ -30,13 +32,10 @@ Exchange::Exchange(BrokerContext& context, ExchangeClient& client, Request reque
       client_(client),
       request_(std::move(request)),
       scrubber_(context.needles),
+      recorded_as_(context.session.segment().appended()),
       deadline_(context.reactor) {
   // Open streams end with the token that opened them.
-  deadline_.arm(session_, request_, [this] {
-    abandon("the token expired");
-    if (head_passed_on_) return client_.exchange_broken();
-    client_.exchange_refused(token_expired());
-  });
+  deadline_.arm(session_, request_, [this] { refuse(token_expired(), "the token expired"); });
 }
 
 Exchange::~Exchange() {
@@ -44,6 +43,9 @@ Exchange::~Exchange() {
 }
 
 void Exchange::start() {
+  if (!pool_.has_idle(request_.pool_key)) {
+    if (const auto refusal = commit_record(session_)) return refuse(*refusal, refusal->code);
+  }
   upstream_ = &pool_.acquire(request_.pool_key, request_.upstream, {request_.head.method, request_.websocket}, *this);
 }
 
@@ -117,7 +119,7 @@ bool Exchange::begin_decoding(const http::ResponseHead& head, const http::Framin
 http::Fields Exchange::scrubbed_fields(const http::Fields& fields) {
   http::Fields out = fields;
   http::remove_hop_by_hop(out);
-  for (const char* name : kNotPassedOn) out.remove(name);
+  out.remove(kNotPassedOn);
   for (auto& field : out.list()) {
     scrubber_.whole(field.name);
     scrubber_.whole(field.value);
@@ -139,9 +141,7 @@ void Exchange::pass_on_head(const http::ResponseHead& head, const http::Framing&
   std::string told_length = parsed_length ? std::to_string(*parsed_length) : "";
   scrubber_.whole(told_length);
   using Kind = http::Framing::Kind;
-  if (decoder_) {
-    for (const char* name : kOfEncodedBody) fields.remove(name);
-  }
+  if (decoder_) fields.remove(kOfEncodedBody);
   const bool unknown_length = decoder_ || framing.kind == Kind::chunked || framing.kind == Kind::until_end;
   chunked_to_client_ = unknown_length && request_.head.minor_version == 1;
   close_ends_body_ = unknown_length && !chunked_to_client_;
@@ -274,11 +274,19 @@ void Exchange::abandon(const std::string& why) {
 }
 
 void Exchange::enforce_withdrawals() {
-  const auto refusal = judge_again(session_, egress_, request_, request_.approved);
-  if (!refusal) return;
-  abandon(refusal->code);
+  if (const auto refusal = judge_again(session_, egress_, request_, request_.approved)) refuse(*refusal, refusal->code);
+}
+
+void Exchange::enforce_record() {
+  if (recorded_as_ <= session_.segment().committed()) return;
+  const Refusal refusal = not_recorded();
+  refuse(refusal, refusal.code);
+}
+
+void Exchange::refuse(const Refusal& refusal, const std::string& ended) {
+  abandon(ended);
   if (head_passed_on_) return client_.exchange_broken();
-  client_.exchange_refused(*refusal);
+  client_.exchange_refused(refusal);
 }
 
 void Exchange::settle(const std::string& ended) {
@@ -294,7 +302,7 @@ void Exchange::settle(const std::string& ended) {
   settle_budget(session_, request_, {ready_, status_, ended == "complete", usage_ ? usage_->finish() : std::nullopt});
   const auto took = std::chrono::steady_clock::now() - began_;
   try {
-    session_.segment().write(audit::RequestSettled{
+    session_.segment().append(audit::RequestSettled{
         request_.number, status_, bytes_sent_, bytes_received_, scrubber_.hits().size(),
         static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()), ended});
   } catch (const Error& error) {

@@ -53,8 +53,11 @@ class Exchange final : public UpstreamUser {
   void abandon(const std::string& why);
   /// Ends the exchange if its authority was withdrawn.
   void enforce_withdrawals();
+  /// Ends the exchange if its decision could not be written: nothing of it was sent.
+  void enforce_record();
 
  private:
+  void refuse(const Refusal& refusal, const std::string& ended);
   void upstream_ready() override;
   void upstream_head(const http::ResponseHead& head, const http::Framing& framing) override;
   void upstream_body(ByteView bytes) override;
@@ -78,6 +81,7 @@ class Exchange final : public UpstreamUser {
   ExchangeClient& client_;
   Request request_;
   Scrubber scrubber_;
+  std::uint64_t recorded_as_;                      // the last line of the log that decides about it
   std::unique_ptr<http::ContentDecoder> decoder_;  // null: identity
   std::unique_ptr<WebSocketScrubber> websocket_;   // after a 101
   std::optional<UsageReader> usage_;               // of a model whose use is limited

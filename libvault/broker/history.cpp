@@ -7,18 +7,21 @@ namespace {
 
 constexpr std::chrono::minutes kWindow{1};
 
-/// A digest, so that long paths cost no more than short ones.
-std::string digest_of(const ByteWriter& place) {
+constexpr std::size_t kShort = 128;
+
+/// Itself, or where that is long its digest: which of the two is said first.
+std::string name_of(const ByteWriter& place) {
+  if (place.bytes().size() <= kShort) return "=" + std::string(as_text(place.bytes()));
   const Digest digest = sha256(place.bytes());
-  return {digest.begin(), digest.end()};
+  return "#" + std::string(digest.begin(), digest.end());
 }
 
 std::string place(std::string_view host) {
-  return digest_of(ByteWriter().text("host").text(host));
+  return name_of(ByteWriter().reserve(kShort).text("host").text(host));
 }
 
 std::string place(std::string_view credential, std::string_view method, std::string_view path) {
-  return digest_of(ByteWriter().text("path").text(credential).text(method).text(path));
+  return name_of(ByteWriter().reserve(kShort).text("path").text(credential).text(method).text(path));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::string_view kLabel = "agentvault budget 1";
 constexpr std::size_t kSlotSize = 64 * 1024;
-constexpr std::uint64_t kSlots = 2;
+constexpr std::size_t kUsualSlot = 512;
 constexpr std::size_t kMacSize = std::tuple_size_v<Digest>;
 constexpr std::uint64_t kMinute = 60;
 constexpr std::uint64_t kDay = 86'400;
@@ -95,16 +95,23 @@ std::optional<Ledger::State> Ledger::parse_slot(ByteView slot, const SecretBytes
   return std::nullopt;
 }
 
-Ledger::State Ledger::read_newest(int fd, const SecretBytes* key, const std::string& agent) {
+/// `slots`: null, or what each of them holds, where it is one.
+Ledger::State Ledger::read_newest(int fd, const SecretBytes* key, const std::string& agent, Slots* slots) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) throw_errno("look at the budget");
   if (info.st_size == 0) return {};
   std::optional<State> newest;
   Bytes bytes(kSlotSize);
-  for (std::uint64_t slot = 0; slot < kSlots; ++slot) {
+  for (std::size_t slot = 0; slot < kSlots; ++slot) {
     const ssize_t got = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(slot * kSlotSize));
     if (got < 0) throw_errno("read the budget");
-    auto state = parse_slot(ByteView(bytes).first(static_cast<std::size_t>(got)), key, agent);
+    const ByteView slot_bytes = ByteView(bytes).first(static_cast<std::size_t>(got));
+    auto state = parse_slot(slot_bytes, key, agent);
+    if (state && slots != nullptr) {
+      const auto size = sizeof(std::uint32_t) + ByteReader(slot_bytes).number(sizeof(std::uint32_t)) + kMacSize;
+      const auto used = slot_bytes.first(size);
+      (*slots)[slot].assign(used.begin(), used.end());
+    }
     if (state && (!newest || state->sequence > newest->sequence)) newest = std::move(state);
   }
   if (newest) return *newest;
@@ -112,22 +119,41 @@ Ledger::State Ledger::read_newest(int fd, const SecretBytes* key, const std::str
               "\"agentvault budget reset --agent " + agent + "\": it begins anew");
 }
 
-void Ledger::write(State& state) {
-  ++state.sequence;
+bool Ledger::is_as_known() const {
+  Bytes found;
+  for (std::size_t slot = 0; slot < kSlots; ++slot) {
+    if (slots_[slot].empty()) return false;
+    found.resize(slots_[slot].size());
+    const ssize_t got = ::pread(fd_.get(), found.data(), found.size(), static_cast<off_t>(slot * kSlotSize));
+    if (got != static_cast<ssize_t>(found.size()) || found != slots_[slot]) return false;
+  }
+  return true;
+}
+
+Ledger::State& Ledger::read() {
+  if (is_as_known()) return state_;
+  slots_ = {};
+  return state_ = read_newest(fd_.get(), &key_, agent_, &slots_);
+}
+
+void Ledger::write() {
+  ++state_.sequence;
   ByteWriter fields;
-  fields.text(kLabel).text(agent_).u64(state.sequence).u64(state.accounts.size());
-  for (const auto& [scope, account] : state.accounts) {
+  fields.reserve(kUsualSlot).text(kLabel).text(agent_).u64(state_.sequence).u64(state_.accounts.size());
+  for (const auto& [scope, account] : state_.accounts) {
     fields.text(scope).u64(account.minute_began).u64(account.minute_requests);
     fields.u64(account.day).u64(account.day_requests).u64(account.day_tokens).u64(account.day_microusd);
   }
   ByteWriter slot;
-  slot.blob(fields.bytes());
-  const Digest mac = hmac_sha256(key_.reveal(), slot.bytes());
-  slot.raw(mac);
+  slot.reserve(kUsualSlot).blob(fields.bytes());
+  slot.raw(mac_(key_.reveal(), slot.bytes()));
   if (slot.bytes().size() > kSlotSize) throw Error(ErrorKind::failed, "the budget has too many accounts");
-  const auto place = static_cast<off_t>(state.sequence % kSlots * kSlotSize);
-  const ssize_t written = ::pwrite(fd_.get(), slot.bytes().data(), slot.bytes().size(), place);
+  const auto place = state_.sequence % kSlots;
+  slots_[place].clear();  // not known any more, until it was written
+  const ssize_t written =
+      ::pwrite(fd_.get(), slot.bytes().data(), slot.bytes().size(), static_cast<off_t>(place * kSlotSize));
   if (written != static_cast<ssize_t>(slot.bytes().size())) throw_errno("write the budget");
+  slots_[place] = slot.bytes();
   // What a power cut may take back: about a second. For each request it would cost as long as the disk takes.
   const auto now = std::chrono::steady_clock::now();
   if (now - synced_ < kSyncEvery) return;
@@ -188,12 +214,16 @@ std::variant<Reservation, Exceeded> Ledger::reserve(const std::vector<Scope>& sc
   const auto seconds = static_cast<std::uint64_t>(
       std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count()));
   const Locked locked(fd_.get());
-  State state = read_newest(fd_.get(), &key_, agent_);
+  State& state = read();
   Reservation reservation{{}, 0, usage};
+  // All are judged before one is changed.
   for (const auto& scope : scopes) {
     auto& account = state.accounts[scope.name];
     turn_over(account, seconds);
     if (auto exceeded = judge(account, scope.terms, usage, seconds)) return *exceeded;
+  }
+  for (const auto& scope : scopes) {
+    auto& account = state.accounts[scope.name];
     account.minute_requests = saturating_sum(account.minute_requests, usage.requests);
     account.day_requests = saturating_sum(account.day_requests, usage.requests);
     account.day_tokens = saturating_sum(account.day_tokens, usage.tokens);
@@ -201,7 +231,7 @@ std::variant<Reservation, Exceeded> Ledger::reserve(const std::vector<Scope>& sc
     reservation.scopes.push_back(scope.name);
     reservation.day = account.day;
   }
-  write(state);
+  write();
   return reservation;
 }
 
@@ -209,7 +239,7 @@ void Ledger::settle(const Reservation& reservation, const Usage& used) {
   const auto& reserved = reservation.usage;
   if (used.tokens == reserved.tokens && used.microusd == reserved.microusd) return;
   const Locked locked(fd_.get());
-  State state = read_newest(fd_.get(), &key_, agent_);
+  State& state = read();
   for (const auto& scope : reservation.scopes) {
     auto& account = state.accounts[scope];
     if (account.day != reservation.day) continue;  // the day it was reserved on is over
@@ -219,7 +249,7 @@ void Ledger::settle(const Reservation& reservation, const Usage& used) {
     account.day_tokens = replaced(account.day_tokens, reserved.tokens, used.tokens);
     account.day_microusd = replaced(account.day_microusd, reserved.microusd, used.microusd);
   }
-  write(state);
+  write();
 }
 
 std::map<std::string, Ledger::Account> Ledger::look(const std::filesystem::path& file) {

@@ -2,6 +2,7 @@
 // confined; afterwards only its descriptor is used.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/crypto.hpp"
 #include "base/file.hpp"
 #include "base/secret_bytes.hpp"
 #include "policy/budget_terms.hpp"
@@ -79,12 +81,20 @@ class Ledger {
   static std::optional<Exceeded> judge(const Account& account, const policy::BudgetTerms& terms, const Usage& usage,
                                        std::uint64_t seconds);
   static std::optional<State> parse_slot(ByteView slot, const SecretBytes* key, const std::string& agent);
-  static State read_newest(int fd, const SecretBytes* key, const std::string& agent);
-  void write(State& state);
+  static constexpr std::size_t kSlots = 2;
+  using Slots = std::array<Bytes, kSlots>;
+  static State read_newest(int fd, const SecretBytes* key, const std::string& agent, Slots* slots = nullptr);
+  State& read();
+  bool is_as_known() const;
+  void write();
 
   UniqueFd fd_;
   std::string agent_;
   SecretBytes key_;
+  HmacSha256 mac_;
+  // As this process wrote them last: while the file says the same, nobody else has counted.
+  Slots slots_;
+  State state_;
   std::chrono::steady_clock::time_point synced_{};
 };
 

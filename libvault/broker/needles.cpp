@@ -1,7 +1,6 @@
 #include "broker/needles.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/crypto.hpp"
@@ -10,22 +9,20 @@
 namespace agentvault::broker {
 namespace {
 
-std::uint64_t rotate(std::uint64_t value, std::size_t by) {
-  return std::rotl(value, static_cast<int>(by % 64));
+__extension__ using Wide = unsigned __int128;
+
+std::uint64_t eight_bytes(const std::uint8_t* at) {
+  std::uint64_t value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
 }
 
 }  // namespace
 
-bool could_be_in_secret(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return byte >= 0x20 && byte != 0x7f;
-}
-
 Needles::Needles() {
-  // The bytes go through this table before they are compared with anything, so that what an agent can choose tells it
-  // nothing about the work that is done.
-  const Bytes random = random_bytes(sizeof table_);
-  std::memcpy(table_.data(), random.data(), random.size());
+  const Bytes random = random_bytes(2 * sizeof(std::uint64_t));
+  first_key_ = eight_bytes(random.data());
+  second_key_ = eight_bytes(random.data() + sizeof(std::uint64_t));
 }
 
 bool Needles::add(std::size_t owner, const SecretBytes& secret) {
@@ -60,41 +57,43 @@ bool Needles::add_runs(std::size_t owner, ByteView bytes) {
 }
 
 void Needles::add_piece(std::size_t owner, ByteView piece) {
-  const std::uint64_t beginning = hash(piece.first(kShortest));
+  const std::uint64_t beginning = hash(piece.data());
   filter_[beginning % kFilterBits / 64] |= std::uint64_t{1} << (beginning % 64);
   auto& needles = by_beginning_[beginning];
   needles.push_back({owner, SecretBytes::copy_of(piece)});
   needles.back().bytes.hide();
 }
 
-std::uint64_t Needles::hash(ByteView bytes) const {
-  std::uint64_t value = 0;
-  for (auto byte : bytes) value = rotate(value, 1) ^ table_[byte];
-  return value;
+/// Keyed, by one multiplication to 128 bits whose halves are folded (Wang Yi's wyhash): what an agent can choose tells
+/// it nothing about which windows of a text look like the beginning of a needle.
+std::uint64_t Needles::hash(const std::uint8_t* window) const {
+  static_assert(kShortest == 2 * sizeof(std::uint64_t));
+  const auto product =
+      static_cast<Wide>(eight_bytes(window) ^ first_key_) * (eight_bytes(window + sizeof(std::uint64_t)) ^ second_key_);
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
 }
 
-/// A rolling hash (cyclic polynomial) over every window of kShortest bytes, and a filter of the needles' beginnings.
-/// Which windows the filter lets through is as random as the table. Only whoever sends the first 16 bytes of a needle
-/// makes the search do more, and they cannot be found one by one.
+/// Every window of kShortest bytes, against a filter of the needles' beginnings. Only whoever sends the first 16 bytes
+/// of a needle makes the search do more, and they cannot be found one by one.
 std::vector<Needles::Hit> Needles::find(std::string_view text) const {
   std::vector<Hit> hits;
   const ByteView bytes = as_bytes(text);
-  if (bytes.size() < kShortest) return hits;
-  std::uint64_t value = hash(bytes.first(kShortest));
-  for (std::size_t offset = 0;; ++offset) {
-    if (may_begin(value)) {
-      if (const auto found = by_beginning_.find(value); found != by_beginning_.end()) {
-        for (const auto& needle : found->second) {
-          const std::size_t size = needle.bytes.size();
-          if (size <= bytes.size() - offset &&
-              constant_time_equal(needle.bytes.reveal(), bytes.subspan(offset, size))) {
-            hits.push_back({needle.owner, offset, size});
-          }
-        }
-      }
+  for (std::size_t offset = 0; offset + kShortest <= bytes.size(); ++offset) {
+    const std::uint64_t value = hash(bytes.data() + offset);
+    if (may_begin(value)) [[unlikely]]
+      note_hits(bytes, offset, value, hits);
+  }
+  return hits;
+}
+
+void Needles::note_hits(ByteView text, std::size_t offset, std::uint64_t beginning, std::vector<Hit>& hits) const {
+  const auto found = by_beginning_.find(beginning);
+  if (found == by_beginning_.end()) return;
+  for (const auto& needle : found->second) {
+    const std::size_t size = needle.bytes.size();
+    if (size <= text.size() - offset && constant_time_equal(needle.bytes.reveal(), text.subspan(offset, size))) {
+      hits.push_back({needle.owner, offset, size});
     }
-    if (offset + kShortest == bytes.size()) return hits;
-    value = rotate(value, 1) ^ rotate(table_[bytes[offset]], kShortest) ^ table_[bytes[offset + kShortest]];
   }
 }
 

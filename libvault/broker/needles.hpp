@@ -41,16 +41,21 @@ class Needles {
   };
   bool add_runs(std::size_t owner, ByteView bytes);
   void add_piece(std::size_t owner, ByteView piece);
-  std::uint64_t hash(ByteView bytes) const;
+  std::uint64_t hash(const std::uint8_t* window) const;
+  void note_hits(ByteView text, std::size_t offset, std::uint64_t beginning, std::vector<Hit>& hits) const;
   bool may_begin(std::uint64_t hash) const { return (filter_[hash % kFilterBits / 64] >> (hash % 64) & 1) != 0; }
 
   static constexpr std::size_t kFilterBits = 1 << 15;
-  std::array<std::uint64_t, 256> table_;  // random: the key of the hash
+  std::uint64_t first_key_;  // random
+  std::uint64_t second_key_;
   std::array<std::uint64_t, kFilterBits / 64> filter_{};
   std::unordered_map<std::uint64_t, std::vector<Needle>> by_beginning_;  // by the hash of their first kShortest bytes
 };
 
 /// Whether a secret could hold this byte: everything but control characters.
-bool could_be_in_secret(char c);
+inline bool could_be_in_secret(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte != 0x7f;
+}
 
 }  // namespace agentvault::broker

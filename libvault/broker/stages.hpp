@@ -74,8 +74,13 @@ struct Outcome {
 };
 void settle_budget(SessionState& session, const Request& request, const Outcome& outcome);
 
-/// Writes the decision to the audit log. A refusal here means: it could not be written, forward nothing.
+/// Notes the decision for the audit log, where it will be before anything is sent that was written in the same turn of
+/// the loop. A refusal here means: nothing can be written any more, forward nothing.
 std::optional<Refusal> record(SessionState& session, const Request& request, const Judgement& judgement);
+/// For what has an effect at once, a new connection: the decision is in the log, or the refusal is returned.
+std::optional<Refusal> commit_record(SessionState& session);
+/// What an agent is told whose request's decision could not be written.
+Refusal not_recorded();
 
 /// The head as the upstream gets it, with the real secret in its place; with it the body, where the secret goes there.
 SecretBytes inject(const Request& request);

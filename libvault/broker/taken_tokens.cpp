@@ -10,28 +10,32 @@
 namespace agentvault::broker {
 namespace {
 
+using namespace std::string_view_literals;
 using provider::Place;
 
 /// Where clients put keys, whatever the binding says: elsewhere they would reach the upstream (reference: SDKs of the
 /// providers).
-constexpr std::array kKeyHeaders{"x-api-key", "x-goog-api-key", "api-key", "private-token"};
+constexpr std::array kKeyHeaders{"x-api-key"sv, "x-goog-api-key"sv, "api-key"sv, "private-token"sv};
 
-constexpr std::array kOverrides{"x-http-method-override",
-                                "x-http-method",
-                                "x-method-override",
-                                "x-original-url",
-                                "x-rewrite-url",
-                                "x-original-host",
-                                "x-forwarded-host",
-                                "x-forwarded-method",
-                                "x-forwarded-uri",
-                                "x-forwarded-prefix",
-                                "x-host",
-                                "forwarded"};
+constexpr std::array kOverrides{"x-http-method-override"sv,
+                                "x-http-method"sv,
+                                "x-method-override"sv,
+                                "x-original-url"sv,
+                                "x-rewrite-url"sv,
+                                "x-original-host"sv,
+                                "x-forwarded-host"sv,
+                                "x-forwarded-method"sv,
+                                "x-forwarded-uri"sv,
+                                "x-forwarded-prefix"sv,
+                                "x-host"sv,
+                                "forwarded"sv};
 
 /// By whatever name servers and stores know it.
-constexpr std::array kRanges{"range",      "if-range",          "request-range",           "x-range",
-                             "x-ms-range", "x-ms-source-range", "x-amz-copy-source-range", "x-goog-range"};
+constexpr std::array kRanges{"range"sv,      "if-range"sv,          "request-range"sv,           "x-range"sv,
+                             "x-ms-range"sv, "x-ms-source-range"sv, "x-amz-copy-source-range"sv, "x-goog-range"sv};
+
+/// Ours to say.
+constexpr std::array kWrittenAnew{"host"sv, "content-length"sv, "expect"sv, "accept-encoding"sv};
 
 /// Four letters may stand in any path or cookie; what follows them in a token is much longer.
 constexpr std::size_t kShortestTokenBody = 32;
@@ -68,7 +72,7 @@ class Taker {
     if (is_authorization && take_authorization(field.value)) return;
     if (const auto* place = header_place(field)) return note(inside_pattern(field.value, place->pattern), true);
     const bool is_key = std::any_of(kKeyHeaders.begin(), kKeyHeaders.end(),
-                                    [&](const char* name) { return http::same_field_name(field.name, name); });
+                                    [&](auto name) { return http::same_field_name(field.name, name); });
     if (is_authorization || is_key) note(field.value, false);
   }
 
@@ -251,31 +255,22 @@ TakenTokens tokens_of_authorization(const std::string& value) {
 }
 
 void remove_authorization(http::Fields& fields, const provider::Binding* binding) {
-  std::vector<std::string> names{"authorization"};
-  names.insert(names.end(), kKeyHeaders.begin(), kKeyHeaders.end());
-  if (binding != nullptr) {
-    for (const auto& place : binding->places()) {
-      if (place.kind == Place::Kind::header) names.push_back(place.name);
-    }
+  fields.remove("authorization"sv);
+  fields.remove(kKeyHeaders);
+  if (binding == nullptr) return;
+  for (const auto& place : binding->places()) {
+    if (place.kind == Place::Kind::header) fields.remove(place.name);
   }
-  std::erase_if(fields.list(), [&](const auto& field) {
-    return std::any_of(names.begin(), names.end(),
-                       [&](const auto& name) { return http::same_field_name(field.name, name); });
-  });
 }
 
 void remove_what_is_ours(http::Fields& fields, bool with_secret) {
   http::remove_hop_by_hop(fields);
-  for (const char* name : {"host", "content-length", "expect", "accept-encoding"}) fields.remove(name);
-  if (!with_secret) return;
-  for (const char* name : kRanges) fields.remove(name);
+  fields.remove(kWrittenAnew);
+  if (with_secret) fields.remove(kRanges);
 }
 
 void remove_overrides(http::Fields& fields) {
-  std::erase_if(fields.list(), [](const auto& field) {
-    return std::any_of(kOverrides.begin(), kOverrides.end(),
-                       [&](const char* name) { return http::same_field_name(field.name, name); });
-  });
+  fields.remove(kOverrides);
 }
 
 }  // namespace agentvault::broker

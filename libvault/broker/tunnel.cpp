@@ -92,9 +92,9 @@ void Tunnel::settle(const std::string& ended) {
   const auto took = std::chrono::steady_clock::now() - began_;
   const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(took).count();
   try {
-    context_.session.segment().write(audit::RequestSettled{request_.number, stream_ ? 200 : 0, bytes_sent_,
-                                                           bytes_received_, 0, static_cast<std::uint64_t>(milliseconds),
-                                                           ended});
+    context_.session.segment().append(audit::RequestSettled{request_.number, stream_ ? 200 : 0, bytes_sent_,
+                                                            bytes_received_, 0,
+                                                            static_cast<std::uint64_t>(milliseconds), ended});
   } catch (const Error& error) {
     log::warning(error.what());  // the decision itself was recorded before
   }

@@ -34,7 +34,11 @@ Refusal dial_refusal(const net::Endpoint& endpoint, const net::DialFailure& fail
 }
 
 UpstreamConnection::UpstreamConnection(UpstreamPool& pool, std::string key, net::Endpoint endpoint)
-    : pool_(pool), key_(std::move(key)), endpoint_(std::move(endpoint)), timer_(pool.reactor_) {}
+    : pool_(pool),
+      key_(std::move(key)),
+      endpoint_(std::move(endpoint)),
+      timer_(pool.reactor_),
+      ready_soon_(pool.reactor_, [this] { ready(); }) {}
 
 void UpstreamConnection::begin(UpstreamUser& user, const UpstreamRequest& request) {
   user_ = &user;
@@ -49,10 +53,7 @@ void UpstreamConnection::begin(UpstreamUser& user, const UpstreamRequest& reques
   }
   arm_timer();
   reused_ = true;
-  std::weak_ptr<bool> alive = alive_;
-  pool_.reactor_.defer([this, alive] {
-    if (!alive.expired()) ready();
-  });
+  ready_soon_.ask();
 }
 
 void UpstreamConnection::ready() {
@@ -207,12 +208,14 @@ void UpstreamPool::drop(UpstreamConnection& connection) {
   std::erase_if(idle_, [&](const auto& entry) { return entry.second == &connection; });
   const auto found = all_.find(&connection);
   if (found == all_.end()) return;
-  if (connection.stream_) connection.stream_->detach();
+  if (connection.stream_) {
+    connection.stream_->detach();
+    connection.stream_->abandon();
+  }
   if (connection.dial_) {
     connection.dial_->give_up();
     reactor_.retire(std::move(connection.dial_));
   }
-  connection.alive_.reset();
   connection.timer_.cancel();
   reactor_.retire(std::move(found->second));
   all_.erase(found);

@@ -89,7 +89,7 @@ class UpstreamConnection final : public net::Stream::Owner {
   bool keep_alive_ = false;
   net::Timer timer_;
   net::BootTime last_activity_{};
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  net::Soon ready_soon_;
 };
 
 class UpstreamPool {
@@ -99,6 +99,7 @@ class UpstreamPool {
   /// An idle connection of this key, or a new one. The user must give it back with release().
   UpstreamConnection& acquire(const std::string& key, const net::Endpoint& endpoint, const UpstreamRequest& request,
                               UpstreamUser& user);
+  bool has_idle(const std::string& key) const { return idle_.contains(key); }
   /// `reusable`: the response was read to its end and the request was sent to its end.
   void release(UpstreamConnection& connection, bool reusable);
 

@@ -2,6 +2,7 @@
 // is taken away, names that some stacks take for it count as well.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +18,8 @@ class Fields {
  public:
   void add(std::string name, std::string value) { list_.push_back({std::move(name), std::move(value)}); }
   /// Also look-alikes.
-  void remove(std::string_view name);
+  void remove(std::string_view name) { remove(std::span(&name, 1)); }
+  void remove(std::span<const std::string_view> names);
 
   /// The first value, or null.
   const std::string* find(std::string_view name) const;

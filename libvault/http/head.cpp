@@ -13,9 +13,11 @@ constexpr std::uint64_t kMaxLength = std::uint64_t{1} << 53;
 
 /// A CR without LF or an LF without CR. A CR at the very end may still get its LF.
 bool has_bare_line_end(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r')) return true;
-    if (text[i] == '\r' && i + 1 < text.size() && text[i + 1] != '\n') return true;
+  for (auto at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r') return true;
+  }
+  for (auto at = text.find('\r'); at != std::string_view::npos; at = text.find('\r', at + 1)) {
+    if (at + 1 < text.size() && text[at + 1] != '\n') return true;
   }
   return false;
 }

@@ -14,6 +14,8 @@
 namespace agentvault::net {
 namespace {
 
+constexpr int kMostRounds = 8;  // of what was put off, before descriptors have their turn again
+
 template <class Callback>
 void guarded(const Callback& callback) {
   try {
@@ -62,19 +64,48 @@ bool Timer::is_set() const {
   return reactor_.timers_.contains(id_);
 }
 
+Soon::~Soon() {
+  for (auto* list : {&reactor_.soon_, &reactor_.sends_, &reactor_.running_}) {
+    std::replace(list->begin(), list->end(), this, static_cast<Soon*>(nullptr));
+  }
+}
+
+void Soon::ask() {
+  if (std::exchange(asked_, true)) return;
+  (sends_ ? reactor_.sends_ : reactor_.soon_).push_back(this);
+}
+
 int Reactor::wait_milliseconds() const {
-  if (!deferred_.empty()) return 0;
+  if (!deferred_.empty() || !soon_.empty() || !sends_.empty()) return 0;
   if (timers_.empty()) return -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(timers_.begin()->first.first - boot_time());
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
 }
 
+void Reactor::run_all(std::vector<Soon*>& asked) {
+  running_.swap(asked);
+  // By index: a task may destroy others, which are null then.
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    if (running_[i] == nullptr) continue;
+    running_[i]->asked_ = false;
+    guarded(running_[i]->task_);
+  }
+  running_.clear();
+}
+
 void Reactor::run_deferred() {
-  // One round only: a task may defer the next one, and descriptors must have their turn in between.
-  std::vector<Task> tasks;
-  tasks.swap(deferred_);
-  for (auto& task : tasks) guarded(task);
-  destroy_retired();
+  // A task may put off the next one, and descriptors must have their turn in between.
+  for (int round = 0; round < kMostRounds && (!deferred_.empty() || !soon_.empty()); ++round) {
+    std::vector<Task> tasks;
+    tasks.swap(deferred_);
+    for (auto& task : tasks) guarded(task);
+    run_all(soon_);
+  }
+}
+
+void Reactor::send() {
+  if (before_sending_) guarded(before_sending_);
+  run_all(sends_);
 }
 
 void Reactor::destroy_retired() {
@@ -115,6 +146,8 @@ void Reactor::run() {
     batch_.clear();
     run_timers();
     run_deferred();
+    send();
+    destroy_retired();
   }
   stopped_ = false;
 }

@@ -1,6 +1,9 @@
 // One event loop over epoll, for one thread. Descriptors are watched edge-triggered: a watcher reads or writes until
 // EAGAIN, or remembers that it did not. Timers run on CLOCK_BOOTTIME, so that a suspend counts. An exception that
 // leaves a callback is logged, and the loop goes on: whoever has something to close catches it before.
+//
+// A turn of the loop: what is ready, timers that are due, what was put off (Soon, defer), before_sending(), and at last
+// what was written is sent.
 #pragma once
 
 #include <chrono>
@@ -29,6 +32,8 @@ class Watcher {
   virtual bool urgent() const { return false; }
 };
 
+class Soon;
+
 class Reactor {
  public:
   using Task = std::function<void()>;
@@ -39,8 +44,10 @@ class Reactor {
   void add(int fd, std::uint32_t events, Watcher* watcher);
   void remove(int fd, Watcher* watcher);
 
-  /// Runs before the loop waits again. For what must not happen inside a callback.
+  /// Runs before the loop waits again. For what must not happen inside a callback; see also Soon.
   void defer(Task task) { deferred_.push_back(std::move(task)); }
+  /// Runs at the end of every turn, before what was written in it is sent. There is one; an empty task ends it.
+  void before_sending(Task task) { before_sending_ = std::move(task); }
   /// Destroys the object before the loop waits again: safe to call from its own callback.
   template <class T>
   void retire(std::unique_ptr<T> object) {
@@ -56,10 +63,13 @@ class Reactor {
 
  private:
   friend class Timer;
+  friend class Soon;
   using TimerId = std::pair<BootTime, std::uint64_t>;
 
   void run_ready(const epoll_event* events, bool urgent_ones);
   void run_deferred();
+  void run_all(std::vector<Soon*>& asked);
+  void send();
   void run_timers();
   int wait_milliseconds() const;
 
@@ -67,9 +77,34 @@ class Reactor {
   std::map<TimerId, Task> timers_;
   std::uint64_t next_timer_ = 0;
   std::vector<Task> deferred_;
+  std::vector<Soon*> soon_;
+  std::vector<Soon*> sends_;
+  std::vector<Soon*> running_;  // null once destroyed
+  Task before_sending_;
   std::vector<std::shared_ptr<void>> retired_;
   std::vector<Watcher*> batch_;  // whose turn it is; null once removed
   bool stopped_ = false;
+};
+
+/// Runs its task once, before the loop waits again, however often it was asked to; never inside of ask(), and not once
+/// it was destroyed. The reactor outlives it.
+class Soon {
+ public:
+  /// `sends`: at the end of the turn, after before_sending().
+  Soon(Reactor& reactor, Reactor::Task task, bool sends = false)
+      : reactor_(reactor), task_(std::move(task)), sends_(sends) {}
+  ~Soon();
+  Soon(const Soon&) = delete;
+  Soon& operator=(const Soon&) = delete;
+
+  void ask();
+
+ private:
+  friend class Reactor;
+  Reactor& reactor_;
+  Reactor::Task task_;
+  bool sends_;
+  bool asked_ = false;
 };
 
 /// Runs one task later, unless it is set anew, cancelled or destroyed before. The reactor outlives it.

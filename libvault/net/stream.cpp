@@ -64,7 +64,7 @@ struct BufferBio {
   static int write(BIO* bio, const char* bytes, int size) {
     auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
     stream.out_.append(bytes, static_cast<std::size_t>(size));
-    stream.flush_soon();
+    stream.flush_.ask();
     return size;
   }
 
@@ -104,7 +104,7 @@ Stream::Stream(Reactor& reactor, const Address& address, Owner& owner)
   writable_ = false;
   if (::connect(socket_.get(), address.get(), address.size()) != 0 && errno != EINPROGRESS) {
     // Told through the loop like every other failure, so that owners need one path.
-    later([this, reason = "connect: " + errno_text(errno)] { fail(reason); });
+    fail_soon("connect: " + errno_text(errno));
     return;
   }
   start();
@@ -137,31 +137,20 @@ std::string Stream::requested_host() const {
 }
 
 /// An exception of the owner's ends this connection.
-template <class Work>
-void Stream::guarded(const Work& work) {
-  std::weak_ptr<bool> alive = alive_;
+void Stream::guarded(const std::function<void()>& work) {
   try {
     work();
   } catch (const std::exception& error) {
-    if (alive.expired()) throw;
     log::warning(std::string("a connection was dropped: ") + error.what());
     fail(error.what());
   }
 }
 
-void Stream::later(std::function<void()> work) {
-  std::weak_ptr<bool> alive = alive_;
-  reactor_.defer([this, alive, work = std::move(work)] {
-    if (!alive.expired()) guarded(work);
-  });
-}
-
 void Stream::on_ready(std::uint32_t events) {
-  guarded([&] { be_ready(events); });
+  guarded([this, events] { be_ready(events); });
 }
 
 void Stream::be_ready(std::uint32_t events) {
-  std::weak_ptr<bool> alive = alive_;
   if (phase_ == Phase::connecting) {
     int code = 0;
     socklen_t size = sizeof code;
@@ -171,14 +160,13 @@ void Stream::be_ready(std::uint32_t events) {
     phase_ = Phase::open;
     writable_ = true;
     opened();
-    if (alive.expired()) return;
   }
   if ((events & EPOLLOUT) != 0) {
     writable_ = true;
-    flush();
-    if (alive.expired()) return;
+    if (queued() > 0 || was_above_) flush_.ask();
   }
   if (read_ended_ && (events & (EPOLLHUP | EPOLLERR)) != 0) return fail("the connection was cut");
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) end_seen_ = true;
   if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     readable_ = true;
     pump();
@@ -199,14 +187,13 @@ void Stream::pump() {
 }
 
 void Stream::read_clear() {
-  std::weak_ptr<bool> alive = alive_;
   for (int turn = 0; readable_ && !paused_ && !read_ended_ && phase_ == Phase::open; ++turn) {
     if (turn == kReadsPerTurn) return resume();
     const ssize_t got = ::recv(socket_.get(), read_buffer.data(), read_buffer.size(), 0);
     if (got > 0) {
+      note_short_read(got);
       if (owner_ != nullptr)
         owner_->on_data({reinterpret_cast<std::uint8_t*>(read_buffer.data()), static_cast<std::size_t>(got)});
-      if (alive.expired()) return;
     } else if (got == 0) {
       return end();
     } else if (errno == EAGAIN) {
@@ -217,11 +204,17 @@ void Stream::read_clear() {
   }
 }
 
+/// Less than there was room for: there is no more now, and the next event will tell of more (epoll(7), for streams).
+void Stream::note_short_read(ssize_t got) {
+  if (static_cast<std::size_t>(got) < read_buffer.size() && !end_seen_) readable_ = false;
+}
+
 /// One recv into the ciphertext buffer; whether anything may have changed.
 bool Stream::fill() {
   if (!readable_ || socket_ended_) return false;
   const ssize_t got = ::recv(socket_.get(), read_buffer.data(), read_buffer.size(), 0);
   if (got > 0) {
+    note_short_read(got);
     in_.append(read_buffer.data(), static_cast<std::size_t>(got));
   } else if (got == 0) {
     socket_ended_ = true;
@@ -235,7 +228,6 @@ bool Stream::fill() {
 }
 
 void Stream::handshake() {
-  std::weak_ptr<bool> alive = alive_;
   for (;;) {
     ERR_clear_error();
     const int result = SSL_do_handshake(tls_);
@@ -253,10 +245,9 @@ void Stream::handshake() {
 }
 
 void Stream::read_tls() {
-  std::weak_ptr<bool> alive = alive_;
   if (phase_ == Phase::handshaking) {
     handshake();
-    if (alive.expired() || phase_ != Phase::open) return;
+    if (phase_ != Phase::open) return;
   }
   std::array<std::uint8_t, 16 * 1024> record;
   for (int turn = 0; !paused_ && !read_ended_ && phase_ == Phase::open; ++turn) {
@@ -266,7 +257,6 @@ void Stream::read_tls() {
     if (SSL_read_ex(tls_, record.data(), record.size(), &got) == 1) {
       if (owner_ != nullptr) owner_->on_data({record.data(), got});
       wipe(std::span(record).first(got));
-      if (alive.expired()) return;
       continue;
     }
     const int error = SSL_get_error(tls_, 0);
@@ -290,7 +280,7 @@ void Stream::write(ByteView bytes) {
     encrypt(bytes);
   } else {
     out_.append(as_text(bytes));
-    flush_soon();
+    flush_.ask();
   }
   was_above_ = was_above_ || above_high_water();
 }
@@ -323,16 +313,7 @@ void Stream::encrypt_waiting() {
   encrypt(bytes.reveal());
   if (!finishing_ || !waiting_.empty() || phase_ != Phase::open) return;
   SSL_shutdown(tls_);
-  flush_soon();
-}
-
-void Stream::flush_soon() {
-  if (flush_scheduled_) return;
-  flush_scheduled_ = true;
-  later([this] {
-    flush_scheduled_ = false;
-    flush();
-  });
+  flush_.ask();
 }
 
 void Stream::flush() {
@@ -362,22 +343,17 @@ void Stream::pause() {
   paused_ = true;
 }
 
+/// Later, not now: the caller is often inside a callback of another stream.
 void Stream::resume() {
   paused_ = false;
-  if (pump_scheduled_) return;
-  pump_scheduled_ = true;
-  // Later, not now: the caller is often inside a callback of another stream.
-  later([this] {
-    pump_scheduled_ = false;
-    pump();
-  });
+  pump_.ask();
 }
 
 void Stream::finish_sending() {
   if (finishing_) return;
   finishing_ = true;
   if (tls_ != nullptr && phase_ == Phase::open && waiting_.empty()) SSL_shutdown(tls_);
-  flush_soon();
+  flush_.ask();
 }
 
 void Stream::reset_on_close() {
@@ -389,14 +365,17 @@ void Stream::reset_on_close() {
 void Stream::fail_soon(const std::string& reason) {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
-  later([this, reason] {
-    if (owner_ != nullptr) owner_->on_failure(reason);
-  });
+  failure_ = reason;
+  fail_.ask();
 }
 
 void Stream::fail(const std::string& reason) {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
+  report(reason);
+}
+
+void Stream::report(const std::string& reason) {
   if (owner_ != nullptr) owner_->on_failure(reason);
 }
 

@@ -1,7 +1,7 @@
 // A non-blocking byte stream on one socket, in clear or over TLS. Everything happens on the reactor's thread.
 //
-// Written bytes are queued and sent once per event. Over TLS they are encrypted at once: a secret that is written never
-// lies in a buffer of ours.
+// Written bytes are queued and sent once per turn of the loop. Over TLS they are encrypted at once: a secret that is
+// written never lies in a buffer of ours.
 #pragma once
 
 #include <cstdint>
@@ -73,6 +73,9 @@ class Stream final : public Watcher {
   /// The peer is to notice that this is no orderly end: its connection is reset when the stream is destroyed.
   void reset_on_close();
 
+  /// What was written and not sent yet never will be, nor anything else; the owner is not told.
+  void abandon() { phase_ = Phase::closed; }
+
   /// Nothing is called on the owner any more.
   void detach() {
     owner_ = nullptr;
@@ -84,21 +87,20 @@ class Stream final : public Watcher {
 
   void on_ready(std::uint32_t events) override;
   void be_ready(std::uint32_t events);
-  template <class Work>
-  void guarded(const Work& work);
-  void later(std::function<void()> work);
+  void guarded(const std::function<void()>& work);
   void opened();
   void pump();
   void read_clear();
   void read_tls();
+  void note_short_read(ssize_t got);
   bool fill();
   void handshake();
   void encrypt(ByteView bytes);
   void encrypt_waiting();
-  void flush_soon();
   void flush();
   void fail(const std::string& reason);
   void fail_soon(const std::string& reason);
+  void report(const std::string& reason);
   void end();
   std::string tls_error() const;
 
@@ -111,19 +113,21 @@ class Stream final : public Watcher {
   bool readable_ = false;
   bool writable_ = true;
   bool paused_ = false;
-  bool pump_scheduled_ = false;
-  bool flush_scheduled_ = false;
   bool was_above_ = false;
   bool finishing_ = false;
   bool socket_ended_ = false;  // the kernel said so; ciphertext may still be waiting
   bool read_ended_ = false;    // the owner was told
+  bool end_seen_ = false;      // the kernel has more than bytes to tell: read until it does
 
   SecretBytes waiting_;   // clear text that TLS takes only when it has read more of a handshake message
   std::string out_;       // ciphertext, or clear text without TLS
   std::size_t sent_ = 0;  // how much of it the kernel has
   std::string in_;        // ciphertext not yet decrypted
   std::size_t in_used_ = 0;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  std::string failure_;  // that the owner has not been told of yet
+  Soon pump_{reactor_, [this] { guarded([this] { pump(); }); }};
+  Soon flush_{reactor_, [this] { guarded([this] { flush(); }); }, true};
+  Soon fail_{reactor_, [this] { guarded([this] { report(failure_); }); }};
 };
 
 }  // namespace agentvault::net

@@ -184,7 +184,8 @@ Probe probe(OpenRequest request, const std::string& credential) {
     const store::PolicyRow row{path, path.empty() ? "" : request.agent, text};
     state.govern(governance_of({row}, request.agent, request.folder).agent);
   }
-  state.segment().write(audit::SessionBegan{request.agent, {credential}, "off", opened.tpm});
+  const std::vector<std::string> credentials{credential};
+  state.segment().write(audit::SessionBegan{request.agent, credentials, "off", opened.tpm});
   const Binding& binding = state.find(credential)->binding;
   if (binding.inject.place.kind == Place::Kind::body) {
     throw Error(ErrorKind::usage, "the key of " + credential + " goes into a body, which a harmless request has not",

@@ -107,20 +107,79 @@ TEST_CASE("a callback that throws costs nobody else their turn") {
   CHECK(order == "a");
 }
 
-TEST_CASE("what is retired lives until its callback has returned") {
+TEST_CASE("what is retired lives until its callback has returned, and what it wrote was sent") {
+  using namespace std::chrono_literals;
   Reactor reactor;
-  bool destroyed = false;
+  bool destroyed = false, sent = false;
   struct Thing {
     bool& flag;
     ~Thing() { flag = true; }
   };
+  Soon sending(
+      reactor,
+      [&] {
+        CHECK_FALSE(destroyed);
+        sent = true;
+      },
+      true);
+  Timer next_turn(reactor);
   reactor.defer([&] {
     reactor.retire(std::make_unique<Thing>(destroyed));
     CHECK_FALSE(destroyed);
-    reactor.defer([&] {
+    sending.ask();
+    next_turn.set(0ms, [&] {
       CHECK(destroyed);
       reactor.stop();
     });
   });
   reactor.run();
+  CHECK(sent);
+}
+
+TEST_CASE("a turn of the loop: what was put off, once; then before_sending; then what was written is sent") {
+  using namespace std::chrono_literals;
+  Reactor reactor;
+  std::string order;
+  Timer ending(reactor);
+  Soon send(
+      reactor, [&] { order += "S"; }, true);
+  Soon again(reactor, [&] { order += "b"; });
+  Soon task(reactor, [&] {
+    order += "a";
+    send.ask();
+    again.ask();
+    again.ask();
+  });
+  std::optional<Soon> destroyed(std::in_place, reactor, [&] { order += "x"; });
+  Soon destroys(reactor, [&] { destroyed.reset(); });
+  reactor.before_sending([&] { order += "|"; });
+  task.ask();
+  destroys.ask();
+  destroyed->ask();
+  CHECK(order.empty());
+  ending.set(0ms, [&] { reactor.stop(); });
+  reactor.run();
+  CHECK(order == "ab|S");
+  order.clear();
+  reactor.before_sending(nullptr);
+  send.ask();
+  ending.set(0ms, [&] { reactor.stop(); });
+  reactor.run();
+  CHECK(order == "S");
+}
+
+TEST_CASE("a task that puts itself off for ever leaves others their turn") {
+  using namespace std::chrono_literals;
+  Reactor reactor;
+  Timer ending(reactor);
+  std::optional<Soon> endless;
+  endless.emplace(reactor, [&] { endless->ask(); });
+  endless->ask();
+  bool ended = false;
+  ending.set(1ms, [&] {
+    ended = true;
+    reactor.stop();
+  });
+  reactor.run();
+  CHECK(ended);
 }
