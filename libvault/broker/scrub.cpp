@@ -20,11 +20,10 @@ void Scrubber::whole(std::string& text) {
 void Scrubber::feed(ByteView bytes, std::string& out) {
   const std::size_t known = held_.size();
   held_.append(as_text(bytes));
-  masked_.resize(held_.size(), '\0');
   for (const auto& hit : needles_.find(held_)) {
     if (hit.offset + hit.size <= known) continue;  // found with an earlier chunk
     hits_.push_back(hit.owner);
-    std::memset(masked_.data() + hit.offset, 1, hit.size);
+    masked_.push_back({hit.offset, hit.offset + hit.size});
   }
   const std::size_t most = std::min(held_.size(), Needles::kLongest - 1);
   std::size_t keep = 0;
@@ -41,11 +40,13 @@ void Scrubber::finish(std::string& out) {
 void Scrubber::release(std::size_t size, std::string& out) {
   const std::size_t begin = out.size();
   out.append(held_, 0, size);
-  for (std::size_t i = 0; i < size && !hits_.empty(); ++i) {
-    if (masked_[i] != 0) out[begin + i] = kMask;
-  }
   held_.erase(0, size);
-  masked_.erase(0, size);
+  for (auto& range : masked_) {
+    const std::size_t from = std::min(range.begin, size), to = std::min(range.end, size);
+    std::memset(out.data() + begin + from, kMask, to - from);
+    range = {range.begin - from, range.end - to};
+  }
+  std::erase_if(masked_, [](const Range& range) { return range.end == 0; });
 }
 
 }  // namespace agentvault::broker

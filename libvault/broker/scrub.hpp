@@ -31,8 +31,12 @@ class Scrubber {
   void release(std::size_t size, std::string& out);
 
   const Needles& needles_;
-  std::string held_;    // as it came: an occurrence may begin inside another one
-  std::string masked_;  // what of held_ belongs to an occurrence already, as flags
+  struct Range {
+    std::size_t begin;
+    std::size_t end;
+  };
+  std::string held_;           // as it came: an occurrence may begin inside another one
+  std::vector<Range> masked_;  // what of held_ belongs to occurrences
   std::vector<std::size_t> hits_;
 };
 

@@ -49,19 +49,22 @@ void Reactor::remove(int fd, Watcher* watcher) {
   std::replace(batch_.begin(), batch_.end(), watcher, static_cast<Watcher*>(nullptr));
 }
 
+Timer::~Timer() {
+  if (entry_) reactor_.timers_.erase(*entry_);
+}
+
+void Timer::enter() {
+  entry_.emplace(due_, ++reactor_.next_timer_);
+  reactor_.timers_.emplace(*entry_, this);
+}
+
 void Timer::set(std::chrono::milliseconds delay, Reactor::Task task) {
-  cancel();
-  const Reactor::TimerId id{boot_time() + delay, ++reactor_.next_timer_};
-  reactor_.timers_.emplace(id, std::move(task));
-  id_ = id;
-}
-
-void Timer::cancel() {
-  reactor_.timers_.erase(id_);
-}
-
-bool Timer::is_set() const {
-  return reactor_.timers_.contains(id_);
+  task_ = std::move(task);
+  due_ = boot_time() + delay;
+  // An earlier entry will do: when its time has come, the timer is entered again.
+  if (entry_ && entry_->first <= due_) return;
+  if (entry_) reactor_.timers_.erase(*entry_);
+  enter();
 }
 
 Soon::~Soon() {
@@ -119,8 +122,17 @@ void Reactor::destroy_retired() {
 void Reactor::run_timers() {
   const BootTime now = boot_time();
   while (!timers_.empty() && timers_.begin()->first.first <= now) {
-    auto due = timers_.extract(timers_.begin());
-    guarded(due.mapped());
+    Timer& timer = *timers_.begin()->second;
+    timers_.erase(timers_.begin());
+    timer.entry_.reset();
+    if (!timer.is_set()) continue;
+    if (timer.due_ > now) {
+      timer.enter();
+      continue;
+    }
+    // It may be set anew in there, or destroyed.
+    const Task task = std::exchange(timer.task_, nullptr);
+    guarded(task);
   }
 }
 

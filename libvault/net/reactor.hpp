@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/file.hpp"
@@ -33,6 +34,7 @@ class Watcher {
 };
 
 class Soon;
+class Timer;
 
 class Reactor {
  public:
@@ -64,6 +66,7 @@ class Reactor {
  private:
   friend class Timer;
   friend class Soon;
+  /// When a timer is looked at, which may be before it is due.
   using TimerId = std::pair<BootTime, std::uint64_t>;
 
   void run_ready(const epoll_event* events, bool urgent_ones);
@@ -74,7 +77,7 @@ class Reactor {
   int wait_milliseconds() const;
 
   UniqueFd epoll_;
-  std::map<TimerId, Task> timers_;
+  std::map<TimerId, Timer*> timers_;
   std::uint64_t next_timer_ = 0;
   std::vector<Task> deferred_;
   std::vector<Soon*> soon_;
@@ -107,21 +110,27 @@ class Soon {
   bool asked_ = false;
 };
 
-/// Runs one task later, unless it is set anew, cancelled or destroyed before. The reactor outlives it.
+/// Runs one task later, unless it is set anew, cancelled or destroyed before. Setting one anew to a later time, again
+/// and again, costs next to nothing. The reactor outlives it.
 class Timer {
  public:
   explicit Timer(Reactor& reactor) : reactor_(reactor) {}
-  ~Timer() { cancel(); }
+  ~Timer();
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
   void set(std::chrono::milliseconds delay, Reactor::Task task);
-  void cancel();
-  bool is_set() const;
+  void cancel() { task_ = nullptr; }
+  bool is_set() const { return task_ != nullptr; }
 
  private:
+  friend class Reactor;
+  void enter();
+
   Reactor& reactor_;
-  Reactor::TimerId id_{};
+  Reactor::Task task_;  // empty: not set
+  BootTime due_{};
+  std::optional<Reactor::TimerId> entry_;  // in the reactor's list: not after due_
 };
 
 }  // namespace agentvault::net

@@ -45,19 +45,15 @@ struct BufferBio {
   static int read(BIO* bio, char* space, int size) {
     auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
-    const std::size_t have = stream.in_.size() - stream.in_used_;
-    if (have == 0) {
+    const ByteView have = stream.ciphertext();
+    if (have.empty()) {
       if (stream.socket_ended_) return 0;
       BIO_set_retry_read(bio);
       return -1;
     }
-    const std::size_t take = std::min(have, static_cast<std::size_t>(size));
-    std::memcpy(space, stream.in_.data() + stream.in_used_, take);
-    stream.in_used_ += take;
-    if (stream.in_used_ == stream.in_.size()) {
-      stream.in_.clear();
-      stream.in_used_ = 0;
-    }
+    const std::size_t take = std::min(have.size(), static_cast<std::size_t>(size));
+    std::memcpy(space, have.data(), take);
+    stream.consume(take);
     return static_cast<int>(take);
   }
 
@@ -70,7 +66,7 @@ struct BufferBio {
 
   static long control(BIO* bio, int command, long, void*) {
     auto& stream = *static_cast<Stream*>(BIO_get_data(bio));
-    if (command == BIO_CTRL_EOF) return stream.socket_ended_ && stream.in_.size() == stream.in_used_ ? 1 : 0;
+    if (command == BIO_CTRL_EOF) return stream.socket_ended_ && stream.ciphertext().empty() ? 1 : 0;
     return command == BIO_CTRL_FLUSH ? 1 : 0;
   }
 
@@ -179,11 +175,9 @@ void Stream::opened() {
 
 void Stream::pump() {
   if (phase_ == Phase::closed || phase_ == Phase::connecting) return;
-  if (tls_ != nullptr) {
-    read_tls();
-  } else {
-    read_clear();
-  }
+  if (tls_ == nullptr) return read_clear();
+  read_tls();
+  keep_fresh();
 }
 
 void Stream::read_clear() {
@@ -209,13 +203,35 @@ void Stream::note_short_read(ssize_t got) {
   if (static_cast<std::size_t>(got) < read_buffer.size() && !end_seen_) readable_ = false;
 }
 
-/// One recv into the ciphertext buffer; whether anything may have changed.
+ByteView Stream::ciphertext() const {
+  return in_.empty() ? fresh_ : as_bytes(std::string_view(in_)).subspan(in_used_);
+}
+
+void Stream::consume(std::size_t size) {
+  if (in_.empty()) {
+    fresh_ = fresh_.subspan(size);
+    return;
+  }
+  in_used_ += size;
+  if (in_used_ < in_.size()) return;
+  in_.clear();
+  in_used_ = 0;
+}
+
+/// Others are about to read into the same buffer.
+void Stream::keep_fresh() {
+  in_.append(as_text(fresh_));
+  fresh_ = {};
+}
+
+/// One recv of ciphertext; whether anything may have changed.
 bool Stream::fill() {
   if (!readable_ || socket_ended_) return false;
+  keep_fresh();
   const ssize_t got = ::recv(socket_.get(), read_buffer.data(), read_buffer.size(), 0);
   if (got > 0) {
     note_short_read(got);
-    in_.append(read_buffer.data(), static_cast<std::size_t>(got));
+    fresh_ = as_bytes(std::string_view(read_buffer.data(), static_cast<std::size_t>(got)));
   } else if (got == 0) {
     socket_ended_ = true;
   } else if (errno == EAGAIN) {
@@ -372,6 +388,7 @@ void Stream::fail_soon(const std::string& reason) {
 void Stream::fail(const std::string& reason) {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
+  fresh_ = {};
   report(reason);
 }
 

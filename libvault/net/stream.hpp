@@ -94,6 +94,9 @@ class Stream final : public Watcher {
   void read_tls();
   void note_short_read(ssize_t got);
   bool fill();
+  ByteView ciphertext() const;
+  void consume(std::size_t size);
+  void keep_fresh();
   void handshake();
   void encrypt(ByteView bytes);
   void encrypt_waiting();
@@ -122,8 +125,9 @@ class Stream final : public Watcher {
   SecretBytes waiting_;   // clear text that TLS takes only when it has read more of a handshake message
   std::string out_;       // ciphertext, or clear text without TLS
   std::size_t sent_ = 0;  // how much of it the kernel has
-  std::string in_;        // ciphertext not yet decrypted
+  std::string in_;        // ciphertext not yet decrypted ...
   std::size_t in_used_ = 0;
+  ByteView fresh_;       // ... and what came behind it, in the buffer of the last read: until the next one only
   std::string failure_;  // that the owner has not been told of yet
   Soon pump_{reactor_, [this] { guarded([this] { pump(); }); }};
   Soon flush_{reactor_, [this] { guarded([this] { flush(); }); }, true};
