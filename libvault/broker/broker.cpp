@@ -177,8 +177,9 @@ class Broker::Server {
   /// What was decided in this turn of the loop is in the log before any of it goes out.
   void commit_log() {
     auto& segment = context_.session.segment();
-    if (segment.committed() == segment.appended() || segment.broken()) return;
-    if (!commit_record(context_.session)) return;
+    if (segment.committed() == segment.appended()) return;
+    // It may have been tried before in this turn, for a new connection.
+    if (!segment.broken() && !commit_record(context_.session)) return;
     for_each_connection([](ClientConnection& connection) { connection.enforce_record(); });
   }
 

@@ -136,6 +136,16 @@ class BrokerTest(SystemTest):
         self.assertFalse(data.endswith(b"0\r\n\r\n"))
         self.assertIn("the token expired", [e["ended"] for e in self.v.events() if e["event"] == "settled"])
 
+    def test_a_decision_is_in_the_log_when_the_upstream_sees_its_request(self):
+        seen = []
+        def route(handler, body):
+            seen.append([(e["path"], e["decision"]) for e in self.decisions()])
+            handler.answer(200, b"ok")
+        self.up.routes["/logged"] = route
+        for number in range(1, 4):  # over a new connection, and over one that was kept
+            self.assertEqual(self.s.request("GET", "/api/logged")[0], 200)
+            self.assertEqual(seen[-1], [("/logged", "allow")] * number)
+
     def test_what_is_under_way_when_a_session_ends_is_in_the_log_before_its_end(self):
         begun = threading.Event()
         def route(handler, body):

@@ -76,6 +76,41 @@ class DistressTest(SystemTest):
         self.switch("no-watches", False)
         self.works()
 
+    def test_nothing_is_forwarded_that_could_not_be_written_down(self):
+        self.start()
+        go, begun = threading.Event(), threading.Event()
+        self.addCleanup(go.set)
+        def stream(handler, body):
+            handler.start_chunked()
+            handler.chunk(b"begun\n")
+            begun.set()
+            go.wait(LIMIT)
+            handler.chunk(b"ended\n")
+            handler.wfile.write(b"0\r\n\r\n")
+        self.up.routes["/stream"] = stream
+        head = lambda path: (f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.s.port}\r\nAuthorization: Bearer {self.s.token}\r\n"
+                             "Connection: close\r\n\r\n").encode()
+        with self.s.connect() as open_stream:
+            open_stream.sendall(head("/api/stream"))
+            self.assertTrue(begun.wait(LIMIT))
+            # A connection to the upstream is kept, so that a request would go out in the turn of the loop that decides about it.
+            self.works()
+            before = len(self.up.requests)
+            self.switch("full", True)
+            connections = [self.s.connect() for _ in range(8)]
+            for connection in connections:
+                connection.sendall(head("/api/x"))
+            for connection in connections:
+                with connection:
+                    self.assert_error(parse_response(read_until_closed(connection)), 503, "audit_failed")
+            self.switch("full", False)
+            # Half a line may be in the log: nothing is appended to it.
+            self.assert_error(self.s.request("GET", "/api/x"), 503, "audit_failed")
+            self.assertEqual(len(self.up.requests), before)
+            # What was written down before goes on.
+            go.set()
+            self.assertIn(b"ended", read_until_closed(open_stream))
+
     def test_a_head_has_a_time_limit_of_its_own(self):
         self.start()
         with self.s.connect() as idle, self.s.connect() as slow:
