@@ -2,8 +2,8 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "broker/scrub.hpp"
 #include "http/fields.hpp"
+#include "scrub/scrubber.hpp"
 #include "terminal.hpp"
 
 namespace agentvault::cli {
@@ -33,7 +33,7 @@ void check_secret(const SecretBytes& secret, const provider::Binding& binding, c
                 "check what was pasted, or choose another --inject");
   }
   if (text.front() == ' ' || text.back() == ' ') note("warning: the secret begins or ends with a blank");
-  if (broker::Needles needles; !needles.add(0, secret)) {
+  if (scrub::Needles needles; !needles.add(0, secret)) {
     note("warning: the secret of " + name + " has a line shorter than 16 bytes: it cannot be recognised in responses");
   }
 }

@@ -5,7 +5,7 @@
 #include "base/error.hpp"
 #include "base/saturating.hpp"
 #include "base/text.hpp"
-#include "broker/model_call.hpp"
+#include "budget/model_call.hpp"
 #include "http/target.hpp"
 #include "policy/rule_set.hpp"
 #include "session/governance.hpp"
@@ -78,12 +78,12 @@ std::optional<std::string> never_in_budget(const AskedRequest& asked, std::strin
   if (!meters) return std::nullopt;
   const std::string* body = asked.body ? &*asked.body : nullptr;
   const std::string none;
-  const auto call = broker::read_model_call(candidate.metering.shape, asked.method, std::string(path),
+  const auto call = budget::read_model_call(candidate.metering.shape, asked.method, std::string(path),
                                             body != nullptr ? body : &none);
-  if (const auto* unbounded = std::get_if<broker::Unbounded>(&call)) {
+  if (const auto* unbounded = std::get_if<budget::Unbounded>(&call)) {
     return "a budget limits what models use, and " + unbounded->reason + " (budget_unbounded)";
   }
-  const auto* model = std::get_if<broker::ModelCall>(&call);
+  const auto* model = std::get_if<budget::ModelCall>(&call);
   if (model == nullptr) return std::nullopt;
   const auto price = candidate.metering.price_of(model->model);
   for (const auto* terms : all) {

@@ -3,7 +3,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
-#include "broker/ledger.hpp"
+#include "budget/ledger.hpp"
 #include "commands/commands.hpp"
 #include "output.hpp"
 
@@ -26,7 +26,7 @@ int run_budget_show(const Arguments& arguments) {
   std::vector<Record> records;
   for (const auto& agent : paths.counted_agents()) {
     if (!arguments.agent_name.empty() && agent != arguments.agent_name) continue;
-    for (const auto& [scope, used] : broker::Ledger::look(paths.budget(agent))) {
+    for (const auto& [scope, used] : budget::Ledger::look(paths.budget(agent))) {
       const auto day = std::chrono::system_clock::from_time_t(static_cast<std::time_t>(used.day * kDay));
       records.push_back({{"agent", agent},
                          {"credential", scope.empty() ? std::string("(all)") : scope},
@@ -48,7 +48,7 @@ int run_budget_reset(const Arguments& arguments) {
     throw Error(ErrorKind::not_found, "no budget of " + printable(arguments.agent_name) + " was counted",
                 "\"agentvault budget show\" lists those that were");
   }
-  broker::Ledger::reset(paths.budget(arguments.agent_name));
+  budget::Ledger::reset(paths.budget(arguments.agent_name));
   std::fprintf(stderr, "agentvault: the budget of %s begins anew\n", arguments.agent_name.c_str());
   return 0;
 }

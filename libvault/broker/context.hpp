@@ -6,13 +6,13 @@
 
 #include "broker/approvals.hpp"
 #include "broker/body_room.hpp"
-#include "broker/scrub.hpp"
 #include "broker/session_state.hpp"
 #include "broker/shares.hpp"
 #include "broker/upstream.hpp"
 #include "net/network.hpp"
 #include "net/session_ca.hpp"
 #include "policy/egress.hpp"
+#include "scrub/scrubber.hpp"
 
 namespace agentvault::broker {
 
@@ -23,7 +23,7 @@ struct BrokerContext {
   UpstreamPool pool;
   net::SessionCa& ca;
   policy::Egress egress;
-  Needles needles;
+  scrub::Needles needles;
   Approvals approvals;
   Shares shares;
   std::string authority;  // "127.0.0.1:PORT"

@@ -162,7 +162,7 @@ void Exchange::pass_on_upgrade(const http::ResponseHead& head) {
                             "does it speak WebSocket there?"});
   }
   status_ = head.status;
-  websocket_ = std::make_unique<WebSocketScrubber>(scrubber_);
+  websocket_ = std::make_unique<scrub::WebSocketScrubber>(scrubber_);
   close_ends_body_ = true;
   std::string out = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
   http::write_fields(scrubbed_fields(head.fields), out);

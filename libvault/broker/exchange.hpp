@@ -9,10 +9,10 @@
 
 #include "broker/context.hpp"
 #include "broker/deadline.hpp"
-#include "broker/model_usage.hpp"
 #include "broker/request.hpp"
-#include "broker/websocket_scrubber.hpp"
+#include "budget/model_usage.hpp"
 #include "http/content_decoder.hpp"
+#include "scrub/websocket_scrubber.hpp"
 
 namespace agentvault::broker {
 
@@ -80,11 +80,11 @@ class Exchange final : public UpstreamUser {
   const policy::Egress& egress_;
   ExchangeClient& client_;
   Request request_;
-  Scrubber scrubber_;
-  std::uint64_t recorded_as_;                      // the last line of the log that decides about it
-  std::unique_ptr<http::ContentDecoder> decoder_;  // null: identity
-  std::unique_ptr<WebSocketScrubber> websocket_;   // after a 101
-  std::optional<UsageReader> usage_;               // of a model whose use is limited
+  scrub::Scrubber scrubber_;
+  std::uint64_t recorded_as_;                            // the last line of the log that decides about it
+  std::unique_ptr<http::ContentDecoder> decoder_;        // null: identity
+  std::unique_ptr<scrub::WebSocketScrubber> websocket_;  // after a 101
+  std::optional<budget::UsageReader> usage_;             // of a model whose use is limited
   UpstreamConnection* upstream_ = nullptr;
   bool ready_ = false;
   bool tried_again_ = false;

@@ -42,9 +42,9 @@ struct Request {
   BodyAround body_around;       // and what is left of it without the token
   bool approved = false;        // by a person, now or for requests like it
   std::shared_ptr<void> share;  // of what its sub-agent may have under way, while this lives
-  std::optional<Reservation> reservation;  // what was counted against budgets
-  bool model_call = false;                 // what it uses is in its answer
-  std::optional<provider::Price> price;    // of the model
+  std::optional<budget::Reservation> reservation;  // what was counted against budgets
+  bool model_call = false;                         // what it uses is in its answer
+  std::optional<provider::Price> price;            // of the model
 
   bool has_body() const {
     using Kind = http::Framing::Kind;

@@ -4,23 +4,23 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/saturating.hpp"
-#include "broker/model_call.hpp"
 #include "broker/stages.hpp"
+#include "budget/model_call.hpp"
 
 namespace agentvault::broker {
 namespace {
 
-std::vector<Scope> scopes_of(const SessionState& session, const Grant& grant) {
+std::vector<budget::Scope> scopes_of(const SessionState& session, const Grant& grant) {
   const auto* agent = session.agent_policy();
   if (agent == nullptr) return {};
-  std::vector<Scope> scopes;
+  std::vector<budget::Scope> scopes;
   if (!agent->budget.empty()) scopes.push_back({"", agent->budget});
   const auto own = agent->credential_budgets.find(grant.name);
   if (own != agent->credential_budgets.end()) scopes.push_back({own->first, own->second});
   return scopes;
 }
 
-bool any(const std::vector<Scope>& scopes, bool (*wanted)(const policy::BudgetTerms&)) {
+bool any(const std::vector<budget::Scope>& scopes, bool (*wanted)(const policy::BudgetTerms&)) {
   return std::any_of(scopes.begin(), scopes.end(), [&](const auto& scope) { return wanted(scope.terms); });
 }
 
@@ -38,7 +38,7 @@ Refusal unbounded(const std::string& reason) {
 }
 
 /// The most that the request can use; also notes how it is settled.
-std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request, Usage& usage) {
+std::optional<Refusal> bound(const std::vector<budget::Scope>& scopes, Request& request, budget::Usage& usage) {
   usage.requests = 1;
   if (!any(scopes, limits_models)) return std::nullopt;
   const auto& metering = request.grant->metering;
@@ -47,10 +47,10 @@ std::optional<Refusal> bound(const std::vector<Scope>& scopes, Request& request,
     return unbounded("what goes through a WebSocket is not read");
   }
   const auto call =
-      read_model_call(metering.shape, request.head.method, request.target.path, read ? &request.body : nullptr);
-  if (std::holds_alternative<NoModelCall>(call)) return std::nullopt;
-  if (const auto* reason = std::get_if<Unbounded>(&call)) return unbounded(reason->reason);
-  const auto& model = std::get<ModelCall>(call);
+      budget::read_model_call(metering.shape, request.head.method, request.target.path, read ? &request.body : nullptr);
+  if (std::holds_alternative<budget::NoModelCall>(call)) return std::nullopt;
+  if (const auto* reason = std::get_if<budget::Unbounded>(&call)) return unbounded(reason->reason);
+  const auto& model = std::get<budget::ModelCall>(call);
   request.price = metering.price_of(model.model);
   if (!request.price && any(scopes, limits_money)) {
     return unbounded("the price of this model is not known (\"agentvault provider show " +
@@ -70,7 +70,7 @@ bool is_free(const Request& request, int status) {
   return std::find(before_a_model.begin(), before_a_model.end(), status) != before_a_model.end();
 }
 
-Refusal exceeded(const Exceeded& why) {
+Refusal exceeded(const budget::Exceeded& why) {
   if (why.until.count() == 0) {
     return {403, "budget_too_small", "this request alone could use more than the budget (" + why.limit + ")",
             "ask for less: a smaller max_tokens, a shorter request"};
@@ -92,14 +92,14 @@ std::optional<Refusal> reserve(SessionState& session, Request& request, std::chr
   if (!scopes.empty() && session.ledger() == nullptr) {
     return Refusal{503, "budget_failed", "the budget cannot be counted in this session", "start a new session"};
   }
-  Usage usage;
+  budget::Usage usage;
   if (auto refusal = bound(scopes, request, usage)) return refusal;
   if (auto refusal = session.judge_token_budgets(*request.token)) return refusal;
   try {
     if (!scopes.empty()) {
       auto result = session.ledger()->reserve(scopes, usage, now);
-      if (const auto* why = std::get_if<Exceeded>(&result)) return exceeded(*why);
-      request.reservation = std::move(std::get<Reservation>(result));
+      if (const auto* why = std::get_if<budget::Exceeded>(&result)) return exceeded(*why);
+      request.reservation = std::move(std::get<budget::Reservation>(result));
     }
     session.spend_token_budgets(*request.token);
     return std::nullopt;
@@ -111,7 +111,7 @@ std::optional<Refusal> reserve(SessionState& session, Request& request, std::chr
 
 void settle_budget(SessionState& session, const Request& request, const Outcome& outcome) {
   if (!request.reservation || session.ledger() == nullptr) return;
-  Usage used = request.reservation->usage;
+  budget::Usage used = request.reservation->usage;
   if (!outcome.forwarded || is_free(request, outcome.status)) {
     used.tokens = used.microusd = 0;
   } else if (request.model_call && outcome.complete && outcome.tokens) {

@@ -14,9 +14,9 @@
 #include "base/secret_bytes.hpp"
 #include "broker/history.hpp"
 #include "broker/lease.hpp"
-#include "broker/ledger.hpp"
 #include "broker/plans.hpp"
 #include "broker/withdrawal.hpp"
+#include "budget/ledger.hpp"
 #include "policy/document.hpp"
 #include "policy/rule_set.hpp"
 #include "provider/binding.hpp"
@@ -70,8 +70,8 @@ class SessionState {
   SessionHistory& history() { return history_; }
   Plans& plans() { return plans_; }
   /// Null: this session counts nothing.
-  Ledger* ledger() { return ledger_ ? &*ledger_ : nullptr; }
-  void set_ledger(Ledger ledger) { ledger_ = std::move(ledger); }
+  budget::Ledger* ledger() { return ledger_ ? &*ledger_ : nullptr; }
+  void set_ledger(budget::Ledger ledger) { ledger_ = std::move(ledger); }
   /// Whether a person can be asked: an agent that nothing holds could answer for itself.
   bool can_ask() const { return can_ask_; }
   void set_can_ask(bool can) { can_ask_ = can; }
@@ -113,7 +113,7 @@ class SessionState {
   policy::RuleSet bare_rules_;
   SessionHistory history_;
   Plans plans_;
-  std::optional<Ledger> ledger_;
+  std::optional<budget::Ledger> ledger_;
   std::unordered_map<std::string, std::uint64_t> spent_;  // of token budgets
   bool can_ask_ = false;
   audit::Segment segment_;

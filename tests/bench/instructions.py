@@ -4,8 +4,8 @@ Counted by callgrind over bench_request_path, as the difference of two runs with
 start and handshakes fall out. What depends on the processor at hand is left out: libcrypto, libssl, and the routines of
 libc that copy and compare memory. The counts stand in instructions.json; growth by more than 5 % fails and says where.
 
-    instructions.py PROGRAM COMPILER            compare
-    instructions.py PROGRAM COMPILER --write    take the present counts as the new ones
+    instructions.py PROGRAM            compare
+    instructions.py PROGRAM --write    take the present counts as the new ones
 """
 import collections
 import json
@@ -76,7 +76,8 @@ def measure(program):
 
 
 def main():
-    program, compiler = sys.argv[1:3]
+    program = sys.argv[1]
+    compiler = subprocess.run([program, "compiler"], capture_output=True, text=True, check=True).stdout.strip()
     if shutil.which("valgrind") is None:
         print("SKIPPED: there is no valgrind here; nothing was counted")
         return SKIPPED
@@ -104,7 +105,7 @@ def main():
             if more > 0:
                 print(f"  {more:>+8}  {name}")
     if grown:
-        print('if that is what it is worth: "tests/bench/instructions.py PROGRAM COMPILER --write"')
+        print('if that is what it is worth: "./dev count --write"')
     return 1 if grown else 0
 
 

@@ -175,7 +175,7 @@ int run(const Kind& kind, int count, const std::filesystem::path& folder) {
   const Bytes id = random_bytes(8);
   broker::SessionState state(id, 1, broker::Lease(kLifetime, kLifetime, [] { return true; }), std::move(grants),
                              audit::Segment::create(folder / "audit", "session"));
-  state.set_ledger(broker::Ledger(folder / "budgets" / "default", "default", random_secret(32)));
+  state.set_ledger(budget::Ledger(folder / "budgets" / "default", "default", random_secret(32)));
   state.govern(policy_of_many_rules());
   net::SessionCa ca("bench", kLifetime);
   broker::Broker broker(reactor, state, ca,
@@ -209,9 +209,13 @@ int run(const Kind& kind, int count, const std::filesystem::path& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string(argv[1]) == "compiler") {
+    std::puts(AGENTVAULT_COMPILER);
+    return 0;
+  }
   const auto kind = argc == 3 ? kinds().find(argv[1]) : kinds().end();
   if (kind == kinds().end()) {
-    std::fprintf(stderr, "usage: bench_request_path small|model|large|stream COUNT\n");
+    std::fprintf(stderr, "usage: bench_request_path small|model|large|stream COUNT, or compiler\n");
     return 2;
   }
   char folder[] = "/tmp/agentvault-path-XXXXXX";

@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "base/crypto.hpp"
-#include "broker/scrub.hpp"
+#include "scrub/scrubber.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::scrub;
 
 namespace {
 

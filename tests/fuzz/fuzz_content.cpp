@@ -2,8 +2,8 @@
 // pieces are cut does not matter.
 #include <cstdlib>
 
-#include "broker/model_call.hpp"
-#include "broker/model_usage.hpp"
+#include "budget/model_call.hpp"
+#include "budget/model_usage.hpp"
 #include "policy/content.hpp"
 
 using namespace agentvault;
@@ -31,11 +31,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)policy::read_graphql(body);
 
   const auto shape = shapes[data[0] % 4];
-  (void)broker::read_model_call(shape, "POST", paths[data[0] % 4], &body);
+  (void)budget::read_model_call(shape, "POST", paths[data[0] % 4], &body);
   const bool stream = data[0] % 2 == 0;
-  broker::UsageReader whole(shape, stream);
+  budget::UsageReader whole(shape, stream);
   whole.feed(as_bytes(body));
-  broker::UsageReader parts(shape, stream);
+  budget::UsageReader parts(shape, stream);
   const std::size_t step = 1 + data[1] % 16;
   for (std::size_t at = 0; at < body.size(); at += step) parts.feed(as_bytes(body.substr(at, step)));
   const auto one = whole.finish();

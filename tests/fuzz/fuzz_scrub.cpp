@@ -2,10 +2,10 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "broker/scrub.hpp"
+#include "scrub/scrubber.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::scrub;
 
 namespace {
 

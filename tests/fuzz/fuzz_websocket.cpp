@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "broker/websocket_scrubber.hpp"
+#include "scrub/websocket_scrubber.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::scrub;
 
 namespace {
 

@@ -20,18 +20,19 @@ BUILD = pathlib.Path(os.environ.get("AGENTVAULT_BUILD", ROOT / "build/release"))
 ROOMS = {
     "base": set(), "tpm": {"base"}, "store": {"base"}, "net": {"base"}, "keys": {"base", "store", "tpm"}, "http": {"base"},
     "token": {"base", "http"}, "policy": {"base", "http", "net"}, "provider": {"base", "http", "net", "policy"}, "audit": {"base"},
-    "broker": {"base", "http", "net", "token", "policy", "provider", "audit"}, "sandbox": {"base"},
+    "scrub": {"base", "http"}, "budget": {"base", "http", "net", "policy", "provider"},
+    "broker": {"base", "http", "net", "token", "policy", "provider", "audit", "scrub", "budget"}, "sandbox": {"base"},
 }
 HEADERS = {"base": "error", "tpm": "tpm", "store": "database", "net": "reactor", "keys": "vault", "http": "head",
-           "token": "token", "policy": "rule", "provider": "preset", "audit": "segment", "broker": "broker", "sandbox": "cell", "session": "exec"}
+           "token": "token", "policy": "rule", "provider": "preset", "audit": "segment", "scrub": "scrubber", "budget": "ledger", "broker": "broker", "sandbox": "cell", "session": "exec"}
 
 # Every file that looks at a secret. Whoever adds one explains it in review.
 GATE = {
     "cli/credential_check.cpp", "cli/taken_keys.cpp", "cli/terminal.cpp", "libvault/base/crypto.cpp", "libvault/base/p256.cpp",
     "libvault/base/secret_bytes.cpp", "libvault/base/secret_bytes.hpp", "libvault/broker/exchange.cpp",
-    "libvault/broker/inject.cpp", "libvault/broker/ledger.cpp", "libvault/broker/needles.cpp", "libvault/broker/secret_forms.cpp", "libvault/net/network.cpp",
+    "libvault/broker/inject.cpp", "libvault/budget/ledger.cpp", "libvault/net/network.cpp",
     "libvault/net/outer_proxy.cpp", "libvault/net/stream.cpp", "libvault/provider/preset.cpp", "libvault/keys/credential_box.cpp", "libvault/keys/manifest.cpp",
-    "libvault/keys/master_key.cpp", "libvault/keys/stage.cpp", "libvault/keys/recovery.cpp", "libvault/session/announcement.cpp", "libvault/session/opener.cpp",
+    "libvault/scrub/needles.cpp", "libvault/scrub/secret_forms.cpp", "libvault/keys/master_key.cpp", "libvault/keys/stage.cpp", "libvault/keys/recovery.cpp", "libvault/session/announcement.cpp", "libvault/session/opener.cpp",
     "libvault/token/token.cpp", "tpm/embedded.cpp", "tpm/owner.cpp", "tpm/sealed_key.cpp",
 }
 

@@ -5,12 +5,12 @@
 #include <random>
 
 #include "base/error.hpp"
-#include "broker/ledger.hpp"
+#include "budget/ledger.hpp"
 #include "catch.hpp"
 #include "scratch.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::budget;
 
 namespace {
 

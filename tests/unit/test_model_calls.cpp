@@ -1,11 +1,11 @@
 // What a request to a model can use at most, what its answer says was used, and what that costs.
-#include "broker/model_call.hpp"
-#include "broker/model_usage.hpp"
+#include "budget/model_call.hpp"
+#include "budget/model_usage.hpp"
 #include "catch.hpp"
 #include "provider/preset.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::budget;
 
 namespace {
 

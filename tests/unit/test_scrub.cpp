@@ -1,10 +1,10 @@
 #include <random>
 
-#include "broker/scrub.hpp"
 #include "catch.hpp"
+#include "scrub/scrubber.hpp"
 
 using namespace agentvault;
-using namespace agentvault::broker;
+using namespace agentvault::scrub;
 
 namespace {
 

@@ -1,12 +1,12 @@
-#include "broker/needles.hpp"
+#include "scrub/needles.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/crypto.hpp"
-#include "broker/secret_forms.hpp"
+#include "scrub/secret_forms.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 namespace {
 
 __extension__ using Wide = unsigned __int128;
@@ -97,4 +97,4 @@ void Needles::note_hits(ByteView text, std::size_t offset, std::uint64_t beginni
   }
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

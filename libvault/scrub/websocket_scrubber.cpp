@@ -1,8 +1,8 @@
-#include "broker/websocket_scrubber.hpp"
+#include "scrub/websocket_scrubber.hpp"
 
 #include <algorithm>
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 
 WebSocketScrubber::WebSocketScrubber(Scrubber& scrubber)
     : scrubber_(scrubber),
@@ -53,4 +53,4 @@ void WebSocketScrubber::release(const std::string& clean) {
   }
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

@@ -6,10 +6,10 @@
 #include <deque>
 #include <string>
 
-#include "broker/scrub.hpp"
 #include "http/websocket.hpp"
+#include "scrub/scrubber.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 
 class WebSocketScrubber {
  public:
@@ -40,4 +40,4 @@ class WebSocketScrubber {
   std::string* out_ = nullptr;  // during feed()
 };
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

@@ -8,7 +8,7 @@
 #include "base/bytes.hpp"
 #include "provider/metering.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 
 /// Reads an answer as it passes by: JSON, or an event stream (WHATWG HTML, section 9.2).
 class UsageReader {
@@ -32,4 +32,4 @@ class UsageReader {
   std::optional<provider::ModelTokens> tokens_;
 };
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget

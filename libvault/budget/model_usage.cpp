@@ -1,11 +1,11 @@
-#include "broker/model_usage.hpp"
+#include "budget/model_usage.hpp"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 namespace {
 
 using nlohmann::json;
@@ -178,4 +178,4 @@ std::optional<ModelTokens> UsageReader::finish() {
   return final_ ? tokens_ : std::nullopt;
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget

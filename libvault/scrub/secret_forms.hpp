@@ -6,10 +6,10 @@
 
 #include "base/secret_bytes.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 
 /// Those that differ from the secret itself. Where a spelling depends on its neighbours (the first and last character
 /// of base64), it is left out there.
 std::vector<SecretBytes> encoded_forms(const SecretBytes& secret);
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

@@ -17,7 +17,7 @@
 #include "base/secret_bytes.hpp"
 #include "policy/budget_terms.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 
 /// An amount of what is limited.
 struct Usage {
@@ -98,4 +98,4 @@ class Ledger {
   std::chrono::steady_clock::time_point synced_{};
 };
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget

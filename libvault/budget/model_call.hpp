@@ -7,7 +7,7 @@
 
 #include "provider/metering.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 
 struct ModelCall {
   std::string model;
@@ -24,4 +24,4 @@ std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(provider::Meteri
                                                                 const std::string& method, const std::string& path,
                                                                 const std::string* body);
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget

@@ -1,4 +1,4 @@
-#include "broker/ledger.hpp"
+#include "budget/ledger.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -14,7 +14,7 @@
 #include "base/log.hpp"
 #include "base/saturating.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 namespace {
 
 constexpr std::string_view kLabel = "agentvault budget 1";
@@ -268,4 +268,4 @@ bool Ledger::reset(const std::filesystem::path& file) {
   return true;
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget

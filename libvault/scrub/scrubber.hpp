@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "broker/needles.hpp"
+#include "scrub/needles.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 
 class Scrubber {
  public:
@@ -40,4 +40,4 @@ class Scrubber {
   std::vector<std::size_t> hits_;
 };
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

@@ -1,4 +1,4 @@
-#include "broker/secret_forms.hpp"
+#include "scrub/secret_forms.hpp"
 
 #include <algorithm>
 #include <string_view>
@@ -6,7 +6,7 @@
 #include "base/encoding.hpp"
 #include "base/text.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 namespace {
 
 constexpr std::string_view kLower = "0123456789abcdef";
@@ -143,4 +143,4 @@ std::vector<SecretBytes> encoded_forms(const SecretBytes& secret) {
   return forms;
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

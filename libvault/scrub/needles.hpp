@@ -11,7 +11,7 @@
 
 #include "base/secret_bytes.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 
 class Needles {
  public:
@@ -58,4 +58,4 @@ inline bool could_be_in_secret(char c) {
   return byte >= 0x20 && byte != 0x7f;
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

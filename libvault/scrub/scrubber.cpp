@@ -1,9 +1,9 @@
-#include "broker/scrub.hpp"
+#include "scrub/scrubber.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-namespace agentvault::broker {
+namespace agentvault::scrub {
 namespace {
 
 constexpr char kMask = '*';
@@ -49,4 +49,4 @@ void Scrubber::release(std::size_t size, std::string& out) {
   std::erase_if(masked_, [](const Range& range) { return range.end == 0; });
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::scrub

@@ -1,4 +1,4 @@
-#include "broker/model_call.hpp"
+#include "budget/model_call.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 #include "http/json_walker.hpp"
 #include "provider/model_requests.hpp"
 
-namespace agentvault::broker {
+namespace agentvault::budget {
 namespace {
 
 using provider::ModelRequests;
@@ -259,4 +259,4 @@ std::variant<NoModelCall, ModelCall, Unbounded> read_model_call(provider::Meteri
   return found;
 }
 
-}  // namespace agentvault::broker
+}  // namespace agentvault::budget
