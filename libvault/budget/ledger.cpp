@@ -137,7 +137,8 @@ Ledger::State& Ledger::read() {
 }
 
 void Ledger::write() {
-  ++state_.sequence;
+  const auto place = ++state_.sequence % kSlots;
+  slots_[place].clear();  // whatever fails from here on: what is in memory is not what the file says
   ByteWriter fields;
   fields.reserve(kUsualSlot).text(kLabel).text(agent_).u64(state_.sequence).u64(state_.accounts.size());
   for (const auto& [scope, account] : state_.accounts) {
@@ -146,10 +147,9 @@ void Ledger::write() {
   }
   ByteWriter slot;
   slot.reserve(kUsualSlot).blob(fields.bytes());
-  slot.raw(mac_(key_.reveal(), slot.bytes()));
+  const Digest mac = hmac_sha256(key_.reveal(), slot.bytes());  // no key stays with OpenSSL
+  slot.raw(mac);
   if (slot.bytes().size() > kSlotSize) throw Error(ErrorKind::failed, "the budget has too many accounts");
-  const auto place = state_.sequence % kSlots;
-  slots_[place].clear();  // not known any more, until it was written
   const ssize_t written =
       ::pwrite(fd_.get(), slot.bytes().data(), slot.bytes().size(), static_cast<off_t>(place * kSlotSize));
   if (written != static_cast<ssize_t>(slot.bytes().size())) throw_errno("write the budget");

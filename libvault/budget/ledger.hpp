@@ -12,7 +12,6 @@
 #include <variant>
 #include <vector>
 
-#include "base/crypto.hpp"
 #include "base/file.hpp"
 #include "base/secret_bytes.hpp"
 #include "policy/budget_terms.hpp"
@@ -91,7 +90,6 @@ class Ledger {
   UniqueFd fd_;
   std::string agent_;
   SecretBytes key_;
-  HmacSha256 mac_;
   // As this process wrote them last: while the file says the same, nobody else has counted.
   Slots slots_;
   State state_;
